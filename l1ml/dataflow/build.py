@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a Dataflow wire by wire: folds constants, shares equal steps, keeps ranges tight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from l1ml.dataflow.op import AtLeast, Constant, Negate, Op, Requantize, ShiftAdd
+from l1ml.dataflow.program import Dataflow, Port, Step, remove_dead_steps
+from l1ml.types.intrange import IntType
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a tensor: the integer on ``wire`` stands for ``n * 2**-frac``.
+
+    The binary point is kept here and not on the wire, so that ``x`` and ``4 * x`` are one wire.
+    """
+
+    wire: int
+    frac: int
+
+
+@dataclass
+class Builder:
+    """Collects steps.  Equal steps on equal wires are made once (common subexpressions).
+
+    Methods take and give `Element`; they take care of the binary points.
+    """
+
+    inputs: tuple[IntType, ...]
+    layers: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    _seen: dict[tuple[Op, tuple[int, ...]], int] = field(default_factory=dict)
+
+    def type_of(self, wire: int) -> IntType:
+        """Return the range of a wire."""
+        first = len(self.inputs)
+        return self.inputs[wire] if wire < first else self.steps[wire - first].type
+
+    def layer(self, name: str) -> int:
+        """Return the index of a layer, entering it when it is new."""
+        if name not in self.layers:
+            self.layers.append(name)
+        return self.layers.index(name)
+
+    def kind(self, element: Element) -> IntType:
+        """Return the range of an element with its own binary point."""
+        kind = self.type_of(element.wire)
+        return IntType(kind.lo, kind.hi, element.frac)
+
+    def constant(self, value: int, frac: int, layer: int) -> Element:
+        """Return a constant; trailing zeros become part of the binary point."""
+        if value == 0:
+            frac = 0
+        else:
+            zeros = (value & -value).bit_length() - 1
+            value, frac = value >> zeros, frac - zeros
+        return Element(self.add(Constant(value, frac), (), layer, frac), frac)
+
+    def add(self, op: Op, ins: tuple[int, ...], layer: int, frac: int, tight: tuple[int, int] | None = None) -> int:
+        """Return the wire of a step, new or shared.
+
+        Args:
+            op: the operation.
+            ins: wires it reads.
+            layer: index of the layer.
+            frac: binary point of the result.
+            tight: proven range, if more is known than the operands tell.
+        """
+        full = op.infer(*(self.type_of(i) for i in ins))
+        lo, hi = (full.lo, full.hi) if tight is None else (max(full.lo, tight[0]), min(full.hi, tight[1]))
+        if lo == hi and not isinstance(op, Constant):
+            op, ins = Constant(lo, frac), ()
+        key = (op, ins)
+        if key not in self._seen:
+            self.steps.append(Step(op, ins, IntType(lo, hi, frac), layer))
+            self._seen[key] = len(self.inputs) + len(self.steps) - 1
+        return self._seen[key]
+
+    def is_zero(self, wire: int) -> bool:
+        """Tell whether a wire is the constant zero."""
+        kind = self.type_of(wire)
+        return kind.lo == kind.hi == 0
+
+    def sum(
+        self, a: Element, b: Element, layer: int, *, negate_a: bool = False, negate_b: bool = False,
+        tight: tuple[int, int, int] | None = None,
+    ) -> Element:  # fmt: skip
+        """Return ``±a ± b``; binary points are aligned.
+
+        Args:
+            a: first operand.
+            b: second operand.
+            layer: index of the layer.
+            negate_a: take ``-a``.
+            negate_b: take ``-b``.
+            tight: proven ``(lo, hi, frac)`` of the result.
+        """
+        if negate_a and negate_b:
+            inner = None if tight is None else (-tight[1], -tight[0], tight[2])
+            return self.negate(self.sum(a, b, layer, tight=inner), layer)
+        if self.is_zero(b.wire):
+            return self.negate(a, layer) if negate_a else a
+        if self.is_zero(a.wire):
+            return self.negate(b, layer) if negate_b else b
+        shift = a.frac - b.frac
+        if shift < 0 or (shift == 0 and negate_a):
+            a, b, negate_a, negate_b, shift = b, a, negate_b, negate_a, -shift
+        bounds = None
+        if tight is not None:
+            up = a.frac - tight[2]
+            bounds = (tight[0] << up, tight[1] << up) if up >= 0 else (-(-tight[0] >> -up), tight[1] >> -up)
+        wire = self.add(ShiftAdd(shift, negate_a, negate_b), (a.wire, b.wire), layer, a.frac, bounds)
+        return Element(wire, a.frac)
+
+    def negate(self, a: Element, layer: int) -> Element:
+        """Return ``-a``."""
+        return a if self.is_zero(a.wire) else Element(self.add(Negate(), (a.wire,), layer, a.frac), a.frac)
+
+    def requantize(self, a: Element, op: Requantize, layer: int) -> Element:
+        """Return a `Requantize` of ``a``, or ``a`` itself where it would change nothing."""
+        kind = self.type_of(a.wire)
+        if op.drop == 0 and op.offset == 0 and op.lo <= kind.lo and kind.hi <= op.hi:
+            return Element(a.wire, op.frac)
+        return Element(self.add(op, (a.wire,), layer, op.frac), op.frac)
+
+    def at_least(self, a: Element, threshold: int, layer: int) -> Element:
+        """Return the bit ``a >= threshold``, the threshold in LSBs of ``a``."""
+        return Element(self.add(AtLeast(threshold), (a.wire,), layer, 0), 0)
+
+    def finish(
+        self, outputs: list[Element], output_types: list[IntType], marks: list[tuple[int, list[Element], list[IntType]]]
+    ) -> Dataflow:
+        """Return the verified program without dead steps."""
+        flow = Dataflow(
+            inputs=self.inputs,
+            steps=tuple(self.steps),
+            outputs=tuple(self._port(e, t) for e, t in zip(outputs, output_types, strict=True)),
+            layers=tuple(self.layers),
+            marks=tuple(
+                (layer, tuple(self._port(e, t) for e, t in zip(elements, types, strict=True)))
+                for layer, elements, types in marks
+            ),
+        )
+        flow = remove_dead_steps(flow)
+        flow.verify()
+        return flow
+
+    def _port(self, element: Element, kind: IntType) -> Port:
+        zeros = kind.frac - element.frac
+        if self.is_zero(element.wire):
+            zeros = 0
+        assert zeros >= 0, "an output grid is coarser than its wire"
+        return Port(element.wire, zeros, kind)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the network as read to the typed program: passes over layers, then the meaning of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from l1ml.errors import L1mlError, ModelError
+from l1ml.graph import affine
+from l1ml.graph.layers import emit
+from l1ml.graph.model import Affine, Dense, Input, Layer, Model, Quantize, Relu, Softmax
+from l1ml.graph.program import NetInput, TensorProgram, TensorStep
+from l1ml.types.fixed import Quantizer
+
+Pass = Callable[[Model], Model]
+
+
+def drop_final_softmax(model: Model) -> Model:
+    """Give logits instead of a softmax that ends the network: the order of the classes is the same."""
+    ends = {layer.name: layer.inputs[0] for layer in model.layers if isinstance(layer, Softmax)}
+    inner = [layer.name for layer in model.layers for name in layer.inputs if name in ends]
+    if inner:
+        raise ModelError(
+            f"a softmax inside the network feeds {inner}; only a softmax at its end is supported",
+            where=(model.source,),
+            fix="remove it, or replace it by a quantized activation",
+        )
+    outputs = tuple(ends.get(name, name) for name in model.outputs)
+    return replace(model, layers=tuple(la for la in model.layers if la.name not in ends), outputs=outputs)
+
+
+def fuse_affine(model: Model) -> Model:
+    """Join a real-valued scale with the quantizer behind it (a ReLU may stand between): one step function."""
+    readers: dict[str, list[Layer]] = {layer.name: [] for layer in model.layers}
+    for layer in model.layers:
+        for name in layer.inputs:
+            readers[name].append(layer)
+    fused: dict[str, Layer] = {}
+    gone: set[str] = set()
+    for layer in model.layers:
+        if not isinstance(layer, Affine) or layer.name in model.outputs:
+            continue
+        chain: list[Layer] = [layer]
+        while len(readers[chain[-1].name]) == 1 and isinstance(readers[chain[-1].name][0], Relu):
+            chain.append(readers[chain[-1].name][0])
+        after = readers[chain[-1].name]
+        if len(after) == 1 and isinstance(after[0], Quantize) and not {c.name for c in chain} & set(model.outputs):
+            last = after[0]
+            fused[last.name] = affine.AffineQuantize(
+                last.name, layer.inputs, layer.scale, layer.offset, len(chain) > 1, last.quantizer
+            )
+            gone |= {c.name for c in chain}
+    return replace(model, layers=tuple(fused.get(la.name, la) for la in model.layers if la.name not in gone))
+
+
+def drop_unused(model: Model) -> Model:
+    """Drop layers that no output depends on; inputs stay."""
+    needed = set(model.outputs)
+    for layer in reversed(model.layers):
+        if layer.name in needed:
+            needed |= set(layer.inputs)
+    return replace(model, layers=tuple(la for la in model.layers if la.name in needed or isinstance(la, Input)))
+
+
+PASSES: tuple[Pass, ...] = (drop_final_softmax, fuse_affine, drop_unused)
+
+
+def input_quantizers(model: Model, given: str | Mapping[str, str] | None) -> Model:
+    """Give every input its fixed-point type.
+
+    Args:
+        model: the network.
+        given: one type for all inputs, a mapping by input name, or None: then the quantizer that the
+            network itself applies to the input is used.
+
+    Raises:
+        ModelError: an input has no type; all of them are named.
+    """
+    wanted = {i.name: given for i in model.inputs} if isinstance(given, str) else dict(given or {})
+    unknown = sorted(set(wanted) - {i.name for i in model.inputs})
+    if unknown:
+        raise ModelError(
+            f"input_type names {unknown}; the inputs are {[i.name for i in model.inputs]}", where=("input_type",)
+        )
+    layers: list[Layer] = []
+    lost: list[str] = []
+    for layer in model.layers:
+        if isinstance(layer, Input):
+            kind = Quantizer.parse(str(wanted[layer.name])) if layer.name in wanted else _own_quantizer(model, layer)
+            if kind is None:
+                lost.append(layer.name)
+            layers.append(replace(layer, quantizer=kind))
+        else:
+            layers.append(layer)
+    if lost:
+        raise ModelError(
+            f"the type of input {', '.join(map(repr, lost))} is not known: the network does not quantize it",
+            where=(model.source, "input_type"),
+            fix='give the type of the data on the link, e.g. input_type="fixed<14,4>"',
+        )
+    return replace(model, layers=tuple(layers))
+
+
+def _own_quantizer(model: Model, layer: Input) -> Quantizer | None:
+    if layer.quantizer is not None:
+        return layer.quantizer
+    readers = [other for other in model.layers if layer.name in other.inputs]
+    kinds = [other.quantizer for other in readers if isinstance(other, Quantize)]
+    same = len(kinds) == len(readers) > 0 and all(kind == kinds[0] for kind in kinds)
+    return kinds[0] if same else None
+
+
+def refuse_float_layers(model: Model) -> None:
+    """Refuse layers whose weights no quantizer has put on a grid."""
+    loose = [layer.name for layer in model.layers if isinstance(layer, Dense) and not layer.exact]
+    if loose:
+        raise ModelError(
+            f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
+            where=(model.source,),
+            fix="give a type per layer in the configuration, e.g. layers: {"
+            + f"{loose[0]}: {{kernel: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}}}, or train with QKeras",
+        )
+
+
+def to_program(model: Model, passes: tuple[Pass, ...] = PASSES) -> TensorProgram:
+    """Turn a network whose inputs have types into the typed program.
+
+    Raises:
+        ModelError: a layer has no exact meaning; the layer is named.
+    """
+    model.verify()
+    refuse_float_layers(model)
+    for step in passes:
+        model = step(model)
+        model.verify()
+    inputs = tuple(NetInput(i.name, i.shape, i.quantizer) for i in model.inputs if i.quantizer is not None)
+    assert len(inputs) == len(model.inputs), "input_quantizers runs first"
+    tensors = {i.name: k for k, i in enumerate(inputs)}
+    types = [i.type for i in inputs]
+    steps: list[TensorStep] = []
+    for layer in model.layers:
+        if isinstance(layer, Input):
+            continue
+        if len(layer.inputs) != 1:
+            raise ModelError(f"layer {layer.name!r} has {len(layer.inputs)} inputs; one is supported", where=(model.source,))
+        source = tensors[layer.inputs[0]]
+        try:
+            for op in emit(layer, types[source]):
+                types.append(op.infer(types[source]))
+                steps.append(TensorStep(op, source, layer.name, types[-1]))
+                source = len(types) - 1
+        except L1mlError as error:
+            error.where = (model.source, f"layer {layer.name}", *error.where)
+            raise
+        tensors[layer.name] = source
+    outputs = tuple((name, tensors[name]) for name in model.outputs)
+    marks = tuple((la.name, tensors[la.name]) for la in model.layers if not isinstance(la, Input))
+    program = TensorProgram(inputs, tuple(steps), outputs, marks)
+    program.verify()
+    return program
