@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from l1ml.dataflow.op import AtLeast, Constant, Negate, Op, Requantize, ShiftAdd
+import numpy as np
+
+from l1ml.dataflow.op import AtLeast, Clip, Constant, Floor, Increment, Negate, Op, RoundUp, ShiftAdd
 from l1ml.dataflow.program import Dataflow, Port, Step, remove_dead_steps
+from l1ml.types.fixed import Rounding, shift_codes
 from l1ml.types.intrange import IntType
 
 
@@ -118,12 +121,33 @@ class Builder:
         """Return ``-a``."""
         return a if self.is_zero(a.wire) else Element(self.add(Negate(), (a.wire,), layer, a.frac), a.frac)
 
-    def requantize(self, a: Element, op: Requantize, layer: int) -> Element:
-        """Return a `Requantize` of ``a``, or ``a`` itself where it would change nothing."""
+    def round(self, a: Element, frac: int, rounding: Rounding, layer: int, offset: int = 0) -> Element:
+        """Return ``a`` rounded to ``frac`` fraction bits, plus ``offset`` new LSBs.
+
+        Args:
+            a: the element.
+            frac: fraction bits of the result.
+            rounding: treatment of the bits below.
+            layer: index of the layer.
+            offset: integer added after rounding; shares the adder of the rounding bit.
+        """
+        drop = a.frac - frac
+        whole = a if drop == 0 else Element(self.add(Floor(drop), (a.wire,), layer, frac), frac)
+        if drop > 0 and rounding is not Rounding.TRN:
+            up = self.add(RoundUp(drop, rounding), (a.wire,), layer, 0)
+            ends = [int(shift_codes(np.array(n), drop, rounding)) + offset for n in self._ends(a)]
+            wire = self.add(Increment(offset), (whole.wire, up), layer, frac, (ends[0], ends[1]))
+            return Element(wire, frac)
+        return self.sum(whole, self.constant(offset, frac, layer), layer) if offset else whole
+
+    def _ends(self, a: Element) -> tuple[int, int]:
         kind = self.type_of(a.wire)
-        if op.drop == 0 and op.offset == 0 and op.lo <= kind.lo and kind.hi <= op.hi:
-            return Element(a.wire, op.frac)
-        return Element(self.add(op, (a.wire,), layer, op.frac), op.frac)
+        return kind.lo, kind.hi
+
+    def clip(self, a: Element, lo: int, hi: int, layer: int) -> Element:
+        """Return ``a`` clipped to ``lo..hi`` in its own LSBs, or ``a`` itself where that changes nothing."""
+        low, high = self._ends(a)
+        return a if lo <= low and high <= hi else Element(self.add(Clip(lo, hi), (a.wire,), layer, a.frac), a.frac)
 
     def at_least(self, a: Element, threshold: int, layer: int) -> Element:
         """Return the bit ``a >= threshold``, the threshold in LSBs of ``a``."""

@@ -93,61 +93,84 @@ class Negate(Op):
 
 
 @dataclass(frozen=True)
-class Requantize(Op):
-    """``clip(round(±a * 2**-drop) + offset, lo, hi)``: the end of a layer in one carry chain.
+class Floor(Op):
+    """``floor(a * 2**-drop)``: the low bits are left out; a negative ``drop`` appends zeros.  Wiring only."""
 
-    Args:
-        drop: bits below the new LSB; negative appends zeros.
-        rounding: treatment of the dropped bits.
-        offset: integer added after rounding, in new LSBs (a bias that lies on the new grid).
-        lo: smallest result.
-        hi: largest result.
-        frac: fraction bits of the result.
-    """
+    drop: int
+
+    def infer(self, *ins: IntType) -> IntType:
+        (a,) = ins
+        lo, hi = ((n >> self.drop if self.drop >= 0 else n << -self.drop) for n in (a.lo, a.hi))
+        return IntType(lo, hi, a.frac - self.drop)
+
+    def emulate(self, *ins: IntArray) -> IntArray:
+        return np.asarray(ins[0] >> self.drop if self.drop >= 0 else ins[0] << -self.drop)
+
+
+@dataclass(frozen=True)
+class RoundUp(Op):
+    """``1`` where rounding ``a * 2**-drop`` gives one more than its floor, else ``0``."""
 
     drop: int
     rounding: Rounding
-    offset: int
-    lo: int
-    hi: int
-    frac: int
 
-    def unclipped(self, a: IntType) -> IntType:
-        """Return the range before clipping."""
-        ends = [int(shift_codes(np.array(n, dtype=np.int64), self.drop, self.rounding)) for n in (a.lo, a.hi)]
-        return IntType(ends[0] + self.offset, ends[1] + self.offset, self.frac)
+    def __post_init__(self) -> None:
+        assert self.drop > 0, "nothing is rounded"
+        assert self.rounding is not Rounding.TRN, "truncation is a floor"
 
     def infer(self, *ins: IntType) -> IntType:
-        raw = self.unclipped(ins[0])
-        return IntType(min(max(raw.lo, self.lo), self.hi), min(max(raw.hi, self.lo), self.hi), self.frac)
+        return IntType(0, 1, 0)
 
     def emulate(self, *ins: IntArray) -> IntArray:
-        rounded = shift_codes(np.asarray(ins[0], dtype=np.int64), self.drop, self.rounding)
-        return np.clip(rounded + self.offset, self.lo, self.hi)
+        a = np.asarray(ins[0], dtype=np.int64)
+        return shift_codes(a, self.drop, self.rounding) - (a >> self.drop)
+
+
+@dataclass(frozen=True)
+class Increment(Op):
+    """``a + bit + offset``: the rounding bit is the carry-in, a bias the other operand of one adder."""
+
+    offset: int
+
+    def infer(self, *ins: IntType) -> IntType:
+        a, bit = ins
+        return IntType(a.lo + bit.lo + self.offset, a.hi + bit.hi + self.offset, a.frac)
+
+    def emulate(self, *ins: IntArray) -> IntArray:
+        return np.asarray(ins[0] + ins[1] + self.offset)
+
+
+@dataclass(frozen=True)
+class Clip(Op):
+    """``min(max(a, lo), hi)``."""
+
+    lo: int
+    hi: int
+
+    def infer(self, *ins: IntType) -> IntType:
+        (a,) = ins
+        return IntType(min(max(a.lo, self.lo), self.hi), min(max(a.hi, self.lo), self.hi), a.frac)
+
+    def emulate(self, *ins: IntArray) -> IntArray:
+        return np.clip(ins[0], self.lo, self.hi)
 
 
 @dataclass(frozen=True)
 class Wrap(Op):
-    """The low ``width`` bits of ``floor(a * 2**-drop)``, read as signed or unsigned: overflow by wrap-around."""
+    """The low ``width`` bits of ``a``, read as signed or unsigned: overflow by wrap-around.  Wiring only."""
 
-    drop: int
     width: int
     signed: bool
-    frac: int
 
     def infer(self, *ins: IntType) -> IntType:
         (a,) = ins
         lo = -(1 << (self.width - 1)) if self.signed else 0
         hi = lo + (1 << self.width) - 1
-        low, high = (n >> self.drop if self.drop >= 0 else n << -self.drop for n in (a.lo, a.hi))
-        if lo <= low and high <= hi:
-            return IntType(low, high, self.frac)
-        return IntType(lo, hi, self.frac)
+        return IntType(a.lo, a.hi, a.frac) if lo <= a.lo and a.hi <= hi else IntType(lo, hi, a.frac)
 
     def emulate(self, *ins: IntArray) -> IntArray:
-        shifted = ins[0] >> self.drop if self.drop >= 0 else ins[0] << -self.drop
         lo = -(1 << (self.width - 1)) if self.signed else 0
-        return np.asarray((shifted - lo) % (1 << self.width) + lo)
+        return np.asarray((ins[0] - lo) % (1 << self.width) + lo)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import singledispatch
 import numpy as np
 
 from l1ml.dataflow.build import Builder, Element
-from l1ml.dataflow.op import Requantize, Wrap
+from l1ml.dataflow.op import Floor, Wrap
 from l1ml.dataflow.program import Dataflow
 from l1ml.errors import ModelError
 from l1ml.graph import primitives
@@ -86,14 +86,16 @@ def _add_and_requantize(
         return None
     if into.rounding in (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF) and bool(offset.any()):
         return None  # these look at the sign of the sum
-    return [
-        build.requantize(e, _requantize(e, quantize, int(n)), layer) for e, n in zip(x, offset, strict=True)
-    ]
+    frac, lo, hi = into.type.frac, into.lo, into.type.hi
+    rounded = [build.round(e, frac, into.rounding, layer, int(n)) for e, n in zip(x, offset, strict=True)]
+    return [build.clip(_on_grid(build, e, frac, layer), lo, hi, layer) for e in rounded]
 
 
-def _requantize(element: Element, op: primitives.Requantize, offset: int = 0) -> Requantize:
-    kind = op.into.type
-    return Requantize(element.frac - kind.frac, op.into.rounding, offset, op.into.lo, kind.hi, kind.frac)
+def _on_grid(build: Builder, element: Element, frac: int, layer: int) -> Element:
+    """Return the element with exactly ``frac`` fraction bits (a sum may have kept a coarser grid)."""
+    if element.frac == frac:
+        return element
+    return Element(build.add(Floor(element.frac - frac), (element.wire,), layer, frac), frac)
 
 
 @singledispatch
@@ -120,21 +122,16 @@ def _add_const(op: primitives.AddConst, build: Builder, x: list[Element], kind: 
 
 @_lower.register
 def _quantize(op: primitives.Requantize, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
-    into = op.into
+    into, frac = op.into, op.into.type.frac
     out = []
     for element in x:
-        k = build.kind(element)
-        rounded = Requantize(k.frac - into.type.frac, into.rounding, 0, -(1 << 61), 1 << 61, into.type.frac)
-        raw = rounded.unclipped(k)
-        inside = into.lo <= raw.lo and raw.hi <= into.type.hi
-        if inside or into.overflow in (Overflow.SAT, Overflow.SAT_SYM):
-            out.append(build.requantize(element, _requantize(element, op), layer))
+        rounded = _on_grid(build, build.round(element, frac, into.rounding, layer), frac, layer)
+        raw = build.kind(rounded)
+        if into.overflow in (Overflow.SAT, Overflow.SAT_SYM) or (into.type.lo <= raw.lo and raw.hi <= into.type.hi):
+            out.append(build.clip(rounded, into.lo, into.type.hi, layer))
         elif into.overflow is Overflow.WRAP:
-            if into.rounding is not Rounding.TRN:
-                full = Requantize(rounded.drop, into.rounding, 0, raw.lo, raw.hi, into.type.frac)
-                element = build.requantize(element, full, layer)
-            wrap = Wrap(element.frac - into.type.frac, into.type.width, into.type.signed, into.type.frac)
-            out.append(Element(build.add(wrap, (element.wire,), layer, into.type.frac), into.type.frac))
+            wire = build.add(Wrap(into.type.width, into.type.signed), (rounded.wire,), layer, frac)
+            out.append(Element(wire, frac))
         else:
             raise ModelError(
                 f"a tensor overflows {into}: SAT_ZERO is not built in hardware",
@@ -145,12 +142,7 @@ def _quantize(op: primitives.Requantize, build: Builder, x: list[Element], kind:
 
 @_lower.register
 def _relu(op: primitives.Relu, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
-    out = []
-    for element in x:
-        hi = max(build.type_of(element.wire).hi, 0)
-        clip = Requantize(0, Rounding.TRN, 0, 0, hi, element.frac)
-        out.append(build.requantize(element, clip, layer))
-    return out
+    return [build.clip(element, 0, max(build.type_of(element.wire).hi, 0), layer) for element in x]
 
 
 @_lower.register
@@ -164,8 +156,9 @@ def _rescale(op: primitives.Rescale, build: Builder, x: list[Element], kind: Ten
         unit = Element(element.wire, element.frac - grid)
         (product,) = constmult.emit(build, [unit], np.array([[op.multiplier[c]]], dtype=np.int64), 0, layer)
         total = build.sum(product, build.constant(int(op.offset[c]), 0, layer), layer)
-        clip = Requantize(total.frac + int(op.shift[c]), Rounding.TRN, 0, op.lo, op.hi, op.frac)
-        out.append(build.requantize(total, clip, layer))
+        floor = build.round(total, -int(op.shift[c]), Rounding.TRN, layer)
+        clipped = build.clip(floor, op.lo, op.hi, layer)
+        out.append(Element(clipped.wire, op.frac))
     return out
 
 
