@@ -8,6 +8,7 @@ kernels on any array-API library (NumPy, or PyTorch and CuPy on a GPU), and the 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -133,7 +134,7 @@ class Emulator:
         if any(_converts(port.quantizer) for port in self.program.inputs):
             pairs = zip(self.input_codes(inputs), self.program.inputs, strict=True)
             arrays = [np.ldexp(codes.astype(np.float64), -port.quantizer.type.frac) for codes, port in pairs]
-        flat = [a.reshape(len(a), -1) for a in arrays]
+        flat = [a.reshape(len(a), math.prod(a.shape[1:])) for a in arrays]
         # float32 input times a power of two is exact, so it need not be widened first.
         kind = np.result_type(*flat) if len(flat) > 1 else flat[0].dtype
         x = np.ascontiguousarray(np.concatenate(flat, axis=1) if len(flat) > 1 else flat[0], dtype=kind)

@@ -119,7 +119,7 @@ def refuse_float_layers(model: Model) -> None:
             f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
             where=(model.source,),
             fix="give a type per layer in the configuration, e.g. layers: {"
-            + f"{loose[0]}: {{kernel: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}}}, or train with QKeras",
+            + f"{loose[0]}: {{weight: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}}}, or train with QKeras",
         )
 
 

@@ -28,7 +28,7 @@ from l1ml.types.intrange import IntType
 
 CACHE_FORMAT = "l1ml-cmvm/2"
 SEARCHES = (("mc", "auto"), ("wmc", "auto"))
-RESTARTS = 6
+RESTARTS = 1
 SEED = 20260
 
 

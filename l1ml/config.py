@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user asks for: YAML in and out, and the options of one project.
+
+Every YAML file of l1ml passes through `read_yaml`.  The options themselves are the fields of
+`ProjectConfig`; their names are the keys of the file, the options of `l1ml config` and the keys
+of the mapping that `l1ml.config_from_model` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1ml.errors import ConfigError, L1mlError, nearest
+from l1ml.types.fixed import Quantizer
+from l1ml.types.timing import Clock
+from l1ml.yamlfile import read_yaml, write_yaml
+
+__all__ = ["LAYER_KEYS", "ProjectConfig", "default_mapping", "read_yaml", "refuse_unknown", "write_yaml"]
+
+LAYER_KEYS = ("weight", "bias", "output")
+"""What can be pinned per layer: the type of its weights, of its bias, and of what it gives out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """The options of one project; build it with `from_mapping` or `read`, which check every value.
+
+    Args:
+        model: path of the model file; relative paths start at the current directory.
+        weights: path of the weights, where ``model`` is architecture only.
+        output_dir: project folder that `l1ml convert` writes.
+        name: prefix of the HDL modules; by default always the same, so that RTL does not depend on
+            the name of the file.
+        input_type: ``fixed<W,I>`` for all inputs, or one per input name; None asks the model.
+        interface: link at the block's border, a folder of ``interfaces/``.
+        clock_mhz: clock of the block.
+        tmux: time-multiplexing period: an event every ``tmux`` bunch crossings.
+        part: FPGA; decides the delay model.
+        stages: pipeline stages of the core; None takes the fewest that meet ``clock_mhz``, a number
+            asks for the fastest clock with that many.
+        latency_budget_ns: longest latency allowed; None states no budget.
+        events: HDF5 file with the sample that ``l1ml build`` replays; None replays none.
+        links: options of the link: ``links_in``, ``interpacket_gap``, field layout.
+        layers: types pinned per layer name, see `LAYER_KEYS`.
+        keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).
+    """
+
+    model: str | None = None
+    weights: str | None = None
+    output_dir: str | None = None
+    name: str = "l1ml"
+    input_type: str | dict[str, str] | None = None
+    interface: str = "emp"
+    clock_mhz: float = 360.71
+    tmux: int = 1
+    part: str = "xcvu13p-flga2577-2-e"
+    stages: int | None = None
+    latency_budget_ns: float | None = None
+    events: str | None = None
+    links: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, dict[str, str]] = field(default_factory=dict)
+    keep_softmax: bool = False
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object], *, where: tuple[str, ...] = ()) -> ProjectConfig:
+        """Check a plain mapping and fill in the defaults.
+
+        Args:
+            mapping: options by name; missing ones take their default.
+            where: the place of the mapping for messages, e.g. the file it was read from.
+
+        Raises:
+            ConfigError: unknown keys, wrong types and values out of range, all in one message.
+
+        Example:
+            >>> ProjectConfig.from_mapping({"tmux": 6}).tmux
+            6
+        """
+        if not isinstance(mapping, Mapping):
+            raise ConfigError(f"options must be a mapping, found {_kind(mapping)}", where=where)
+        problems = _unknown(mapping, _CHECKS)
+        values: dict[str, Any] = {}
+        for key, check in _CHECKS.items():
+            if key in mapping:
+                try:
+                    values[key] = check(mapping[key])
+                except _WrongError as error:
+                    problems += [f"{key}{text}" for text in error.texts]
+        if problems:
+            raise ConfigError(
+                _one_or_all(problems),
+                where=where,
+                fix="`l1ml config --help` names every option and its default",
+            )
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> ProjectConfig:
+        """Read and check a configuration file; the model and the project folder must be named in it."""
+        config = cls.from_mapping(read_yaml(path), where=(str(path),))
+        missing = [key for key in ("model", "output_dir") if getattr(config, key) is None]
+        if missing:
+            raise ConfigError(
+                f"{' and '.join(missing)} must be given",
+                where=(str(path),),
+                fix=f"add the line {missing[0]}: PATH",
+            )
+        return config
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the options as a plain mapping, in the order of the fields; undone by `from_mapping`."""
+        return copy.deepcopy({item.name: getattr(self, item.name) for item in dataclasses.fields(self)})
+
+
+def default_mapping() -> dict[str, Any]:
+    """Return every option with its default, as a plain, editable mapping."""
+    return ProjectConfig().to_mapping()
+
+
+def refuse_unknown(
+    mapping: Mapping[str, object], allowed: Iterable[str], *, where: tuple[str, ...] = ()
+) -> None:
+    """Refuse all keys of ``mapping`` that are not ``allowed``, each with the nearest known key.
+
+    Raises:
+        ConfigError: at least one key is unknown.
+    """
+    problems = _unknown(mapping, allowed)
+    if problems:
+        raise ConfigError(_one_or_all(problems), where=where)
+
+
+class _WrongError(Exception):
+    """What is wrong with one value; each text continues the option's name."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+        super().__init__(*texts)
+
+
+def _unknown(mapping: Mapping[str, object], allowed: Iterable[str]) -> list[str]:
+    known = tuple(allowed)
+    lost = sorted((key for key in mapping if key not in known), key=str)
+    return [f"unknown key {str(key)[:80]!r}: {nearest(str(key)[:80], known)}" for key in lost]
+
+
+def _one_or_all(problems: list[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return "\n".join([f"{len(problems)} options are wrong:", *(f"  - {text}" for text in problems)])
+
+
+def _kind(value: object) -> str:
+    names = {
+        bool: "true or false",
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        dict: "a mapping",
+        list: "a list",
+    }
+    if value is None:
+        return "nothing (null)"
+    name = names.get(type(value), type(value).__name__)
+    return f"{name} {value!r:.60}" if isinstance(value, (bool, str, int, float)) else name
+
+
+def _text(pattern: str, allowed: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise _WrongError(f" must be {allowed}, found {_kind(value)}")
+        return value
+
+    return check
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value) or "\0" in str(value):
+        raise _WrongError(f" must be a path, found {_kind(value)}")
+    return str(Path(value))
+
+
+def _whole(lowest: int, highest: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if (
+            isinstance(value, (int, np.integer))
+            and not isinstance(value, bool)
+            and lowest <= value <= highest
+        ):
+            return int(value)
+        raise _WrongError(f" must be a whole number from {lowest} to {highest}, found {_kind(value)}")
+
+    return check
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    raise _WrongError(f" must be a number, found {_kind(value)}")
+
+
+def _positive(value: object) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise _WrongError(f" must be above 0, found {number}")
+    return number
+
+
+def _clock(value: object) -> float:
+    number = _number(value)
+    try:
+        return Clock(number).mhz
+    except L1mlError as error:
+        raise _WrongError(f": {error.what}") from None
+
+
+def _yes_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _WrongError(f" must be true or false, found {_kind(value)}")
+    return value
+
+
+def _type_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _WrongError(f" must be a type such as fixed<14,4>, found {_kind(value)}")
+    try:
+        Quantizer.parse(value)
+    except L1mlError as error:
+        raise _WrongError(f": {error.what}") from None
+    return value
+
+
+def _input_type(value: object) -> str | dict[str, str]:
+    return _by_name(_type_text)(value) if isinstance(value, Mapping) else _type_text(value)
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _WrongError(f" must be a mapping, found {_kind(value)}")
+    return copy.deepcopy(dict(value))
+
+
+def _layer(value: object) -> dict[str, str]:
+    entry = _plain(value)
+    problems = [f": {text}" for text in _unknown(entry, LAYER_KEYS)]
+    for key in LAYER_KEYS:
+        if key in entry:
+            try:
+                entry[key] = _type_text(entry[key])
+            except _WrongError as error:
+                problems += [f".{key}{text}" for text in error.texts]
+    if problems:
+        raise _WrongError(*problems)
+    return entry
+
+
+def _by_name(check: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
+    def each(value: object) -> dict[str, Any]:
+        problems, checked = [], {}
+        for name, entry in _plain(value).items():
+            try:
+                checked[_text(r"[^\0]{1,500}", "text")(name)] = check(entry)
+            except _WrongError as error:
+                problems += [f".{name}{text}" for text in error.texts]
+        if problems:
+            raise _WrongError(*problems)
+        return checked
+
+    return each
+
+
+def _optional(check: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+_CHECKS: dict[str, Callable[[object], Any]] = {
+    "model": _optional(_path),
+    "weights": _optional(_path),
+    "output_dir": _optional(_path),
+    "name": _text(r"[A-Za-z][A-Za-z0-9_]{0,39}", "a letter, then up to 39 letters, digits and _"),
+    "input_type": _optional(_input_type),
+    "interface": _text(r"[A-Za-z][A-Za-z0-9_-]{0,39}", "the name of a link, e.g. emp"),
+    "clock_mhz": _clock,
+    "tmux": _whole(1, 64),
+    "part": _text(r"[A-Za-z0-9][A-Za-z0-9-]{2,39}", "an FPGA part, e.g. xcvu13p-flga2577-2-e"),
+    "stages": _optional(_whole(1, 10_000)),
+    "latency_budget_ns": _optional(_positive),
+    "events": _optional(_path),
+    "links": _plain,
+    "layers": _by_name(_layer),
+    "keep_softmax": _yes_no,
+}

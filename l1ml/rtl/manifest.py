@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``manifest.json``: every fact that outlives the conversion, derived once and only read afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from l1ml.dataflow.op import Constant
+from l1ml.graph import primitives
+from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
+from l1ml.links.layout import LinkLayout
+from l1ml.rtl.demand import Demand
+from l1ml.rtl.names import wire_names
+from l1ml.rtl.systemverilog import Core, input_width, output_width
+from l1ml.schedule.pipeline import Pipeline
+from l1ml.types.timing import Latency
+
+SCHEMA = "l1ml-manifest/1"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a manifest is made of.
+
+    Args:
+        name: name of the project.
+        version: version of this tool.
+        program: the typed network.
+        pipe: the pipelined core.
+        core: its names.
+        layout: the link around it.
+        top_module: the wrapper's module.
+        target: part, clock, TMUX and interface as configured.
+        rtl_digest: SHA-256 over the HDL files.
+        files: (path relative to the project, SHA-256).
+        layer_luts: estimated LUTs of every layer of ``pipe.flow.layers``.
+        estimate: estimated resources of the core.
+        tools: versions of the tools that shaped the result.
+        softmax: names of outputs whose softmax was left out.
+    """
+
+    name: str
+    version: str
+    program: TensorProgram
+    pipe: Pipeline
+    core: Core
+    layout: LinkLayout
+    top_module: str
+    target: Mapping[str, Any]
+    rtl_digest: str
+    files: Sequence[tuple[str, str]]
+    layer_luts: Sequence[int]
+    estimate: Mapping[str, Any]
+    tools: Mapping[str, str]
+    softmax: frozenset[str]
+
+
+def latency_of(manifest: Mapping[str, Any]) -> Latency:
+    """Return the block's latency as the manifest states it."""
+    parts = manifest["latency"]
+    return Latency(
+        int(parts["collect_cycles"]),
+        int(parts["compute_cycles"]),
+        int(parts["emit_cycles"]),
+        float(manifest["target"]["clock_mhz"]),
+    )
+
+
+def build(facts: Facts) -> dict[str, Any]:
+    """Return the manifest as a plain mapping, the same for the same input."""
+    layout, pipe = facts.layout, facts.pipe
+    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, float(facts.target["clock_mhz"]))
+    inputs = [
+        _port(port.name, port.type, str(port.quantizer.type), str(port.quantizer)) for port in facts.program.inputs
+    ]
+    outputs = [
+        {**_port(name, facts.program.type_of(t), None, None), "softmax": name in facts.softmax}
+        for name, t in facts.program.outputs
+    ]
+    for group in (inputs, outputs):
+        low = 0
+        for port in group:
+            for element in port["elements"]:
+                element["lsb"], low = low, low + element["width"]
+    return {
+        "schema": SCHEMA,
+        "l1ml_version": facts.version,
+        "name": facts.name,
+        "core_module": facts.core.module,
+        "top_module": facts.top_module,
+        "package": facts.core.package,
+        "digest": {"network": facts.core.digest, "rtl": facts.rtl_digest},
+        "target": dict(facts.target),
+        "latency": {
+            "cycles": latency.cycles,
+            "ns": round(latency.ns, 3),
+            "bx": latency.bx,
+            "collect_cycles": latency.collect_cycles,
+            "compute_cycles": latency.compute_cycles,
+            "emit_cycles": latency.emit_cycles,
+        },
+        "interval": {"cycles": layout.link_cycles, "core_cycles": 1, "link_cycles": layout.link_cycles},
+        "inputs": inputs,
+        "outputs": outputs,
+        "ports": {"core": _core_ports(pipe), "top": [_link_port(p) for p in layout.ports]},
+        "link": layout.to_dict(),
+        "files": [{"path": path, "sha256": digest} for path, digest in facts.files],
+        "layers": _layers(facts),
+        "stages": _stages(facts),
+        "best_clock_mhz": round(pipe.best_clock_mhz, 2),
+        "estimate": dict(facts.estimate),
+        "tools": dict(facts.tools),
+    }
+
+
+def _port(name: str, kind: TensorType, text: str | None, quantizer: str | None) -> dict[str, Any]:
+    elements = []
+    for number, index in enumerate(np.ndindex(kind.shape)):
+        element = kind.at(number)
+        elements.append(
+            {
+                "index": list(index),
+                "lsb": 0,
+                "width": max(1, element.width),
+                "signed": element.signed,
+                "frac": element.frac,
+                "lo": element.lo,
+                "hi": element.hi,
+            }
+        )
+    out: dict[str, Any] = {"name": name, "shape": list(kind.shape), "type": text, "elements": elements}
+    if quantizer is not None:
+        out["quantizer"] = quantizer
+    return out
+
+
+def _core_ports(pipe: Pipeline) -> list[dict[str, Any]]:
+    ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1), ("data_i", "in", input_width(pipe))]
+    ports += [("valid_o", "out", 1), ("data_o", "out", output_width(pipe))]
+    return [{"name": name, "direction": direction, "width": width} for name, direction, width in ports]
+
+
+def _link_port(port: Any) -> dict[str, Any]:
+    return {"name": port.name, "direction": port.direction, "width": port.width}
+
+
+def _stages(facts: Facts) -> list[dict[str, Any]]:
+    pipe, demand = facts.pipe, Demand(facts.pipe)
+    names = wire_names(pipe.flow, list(facts.core.input_names))
+    ops = Counter(pipe.stage[w] for w, s in pipe.flow.defined() if not isinstance(s.op, Constant))
+    overhead = pipe.family.register_overhead_ns
+    return [
+        {
+            "index": stage,
+            "delay_ns": round(time + overhead, 3),
+            "registers_bits": demand.register_bits[stage],
+            "ops": ops[stage],
+            "worst": "" if wire is None else names[wire],
+        }
+        for stage, (time, wire) in enumerate(pipe.worst)
+    ]
+
+
+def _layers(facts: Facts) -> list[dict[str, Any]]:
+    program, pipe, flow = facts.program, facts.pipe, facts.pipe.flow
+    demand = Demand(pipe)
+    names = wire_names(flow, list(facts.core.input_names))
+    marks = {flow.layers[layer]: ports for layer, ports in flow.marks}
+    out = []
+    for name, tensor in program.marks:
+        steps = [s for s in program.steps if s.layer == name]
+        index = flow.layers.index(name) if name in flow.layers else -1
+        wires = [w for w, s in flow.defined() if s.layer == index and not isinstance(s.op, Constant)]
+        stages = [pipe.stage[w] for w in wires]
+        out.append(
+            {
+                "name": name,
+                "hdl": names[wires[0]].rsplit("_", 1)[0] if wires else "",
+                "kind": " + ".join(type(s.op).__name__ for s in steps) or "Identity",
+                "ops": len(wires),
+                "lut": int(facts.layer_luts[index]) if index >= 0 else 0,
+                "ff": sum(mask.bit_count() for (w, _), mask in demand.held.items() if w in set(wires)),
+                "stage_first": min(stages, default=0),
+                "stage_last": max(stages, default=0),
+                "weights": _weights(steps),
+                "range": _range(program.type_of(tensor), steps),
+                "probes": _probes(pipe, names, demand, marks.get(name, ())),
+            }
+        )
+    return out
+
+
+def _weights(steps: Sequence[Any]) -> dict[str, Any] | None:
+    matrices = [s.op for s in steps if isinstance(s.op, primitives.ConstMatmul)]
+    if not matrices:
+        return None
+    op = matrices[0]
+    return {
+        "lo": int(op.matrix.min()),
+        "hi": int(op.matrix.max()),
+        "frac": op.frac,
+        "zeros": int(np.count_nonzero(op.matrix == 0)),
+        "count": int(op.matrix.size),
+    }
+
+
+def _range(kind: TensorType, steps: Sequence[Any]) -> dict[str, Any]:
+    frac = kind.max_frac
+    lo, hi = kind.aligned(frac)
+    quantizers = [str(s.op.into.type) for s in steps if isinstance(s.op, primitives.Requantize)]
+    return {"lo": int(lo.min()), "hi": int(hi.max()), "frac": frac, "type": quantizers[-1] if quantizers else None}
+
+
+def _probes(pipe: Pipeline, names: Sequence[str], demand: Demand, ports: Sequence[Any]) -> list[dict[str, Any]]:
+    """Say where a simulator sees the elements of a layer: the variable of its stage, one clock later."""
+    out = []
+    first = len(pipe.flow.inputs)
+    for number, port in enumerate(ports):
+        if port.wire < first or port.wire in demand.constants or not demand.made[port.wire]:
+            continue
+        kind, stage = pipe.flow.type_of(port.wire), pipe.stage[port.wire]
+        if demand.computed(port.wire)[1] < kind.width:
+            continue  # its upper bits were never built
+        out.append(
+            {
+                "element": number,
+                "signal": f"stage_{stage}.{names[port.wire]}",
+                "width": kind.width,
+                "signed": kind.signed,
+                "shift": port.zeros,
+                "negate": False,
+                "cycle": stage + 1,
+            }
+        )
+    return out

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LHC time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l1ml.errors import TimingError
+from l1ml.types.timing import BX_NS, BX_PER_ORBIT, LHC_MHZ, Clock, Latency
+
+
+@pytest.mark.parametrize(
+    ("mhz", "cycles"), [(40.0789, 1), (240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9), (360.0, 8), (200.0, 4)]
+)
+def test_cycles_per_bunch_crossing(mhz: float, cycles: int) -> None:
+    assert Clock(mhz).cycles_per_bx == cycles
+
+
+@pytest.mark.parametrize(("mhz", "locked"), [(360.71, True), (240.47, True), (320.63, True), (200.0, False), (250.0, False)])
+def test_multiples_of_the_lhc_clock(mhz: float, locked: bool) -> None:
+    assert Clock(mhz).is_lhc_multiple is locked
+
+
+def test_a_bunch_crossing_and_an_orbit() -> None:
+    assert pytest.approx(24.951, abs=5e-4) == BX_NS
+    assert BX_PER_ORBIT * BX_NS * 1e-3 == pytest.approx(88.92, abs=0.01)  # the LHC's revolution in us
+
+
+@pytest.mark.parametrize("mhz", [0.0, -1.0, 0.5, 1500.1, math.inf, math.nan])
+def test_impossible_clocks(mhz: float) -> None:
+    with pytest.raises(TimingError, match=r"^clock of .* MHz; allowed are 1 to 1500 MHz"):
+        Clock(mhz)
+
+
+def test_latency_adds_up() -> None:
+    latency = Latency(collect_cycles=4, compute_cycles=8, emit_cycles=1, clock_mhz=9 * LHC_MHZ)
+    assert (latency.cycles, latency.bx) == (13, 2)
+    assert latency.ns == pytest.approx(13 / 9 * BX_NS)
+    assert str(latency) == "13 clocks = 36.0 ns = 2 BX (collect 4 + compute 8 + emit 1)"
+
+
+@given(st.integers(0, 4000), st.sampled_from([1, 6, 8, 9]))
+def test_bunch_crossings_round_up(cycles: int, per_bx: int) -> None:
+    assert Latency(0, cycles, 0, per_bx * LHC_MHZ).bx == -(-cycles // per_bx)
