@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,15 +13,27 @@ from l1ml.types.fixed import Rounding, shift_codes
 from l1ml.types.intrange import IntType
 
 
+_MIRRORED = {
+    Rounding.RND_CONV: Rounding.RND_CONV,
+    Rounding.RND_INF: Rounding.RND_INF,
+    Rounding.RND_ZERO: Rounding.RND_ZERO,
+    Rounding.RND: Rounding.RND_MIN_INF,
+    Rounding.RND_MIN_INF: Rounding.RND,
+}
+"""``round(-x) == -mirrored(x)``: a negated sum needs no negation before it is rounded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of a tensor: the integer on ``wire`` stands for ``n * 2**-frac``.
+    """One element of a tensor: the integer on ``wire`` stands for ``n * 2**-frac``, or for its negative.
 
-    The binary point is kept here and not on the wire, so that ``x`` and ``4 * x`` are one wire.
+    Binary point and sign are kept here and not on the wire, so that ``x``, ``4 * x`` and ``-x`` are one
+    wire: the next adder takes care of them.
     """
 
     wire: int
     frac: int
+    negated: bool = False
 
 
 @dataclass
@@ -49,8 +61,8 @@ class Builder:
 
     def kind(self, element: Element) -> IntType:
         """Return the range of an element with its own binary point."""
-        kind = self.type_of(element.wire)
-        return IntType(kind.lo, kind.hi, element.frac)
+        lo, hi = self._ends(element)
+        return IntType(lo, hi, element.frac)
 
     def constant(self, value: int, frac: int, layer: int) -> Element:
         """Return a constant; trailing zeros become part of the binary point."""
@@ -100,13 +112,15 @@ class Builder:
             negate_b: take ``-b``.
             tight: proven ``(lo, hi, frac)`` of the result.
         """
+        negate_a, negate_b = negate_a ^ a.negated, negate_b ^ b.negated
+        a, b = Element(a.wire, a.frac), Element(b.wire, b.frac)
         if negate_a and negate_b:
             inner = None if tight is None else (-tight[1], -tight[0], tight[2])
-            return self.negate(self.sum(a, b, layer, tight=inner), layer)
+            return self.negative(self.sum(a, b, layer, tight=inner))
         if self.is_zero(b.wire):
-            return self.negate(a, layer) if negate_a else a
+            return self.negative(a) if negate_a else a
         if self.is_zero(a.wire):
-            return self.negate(b, layer) if negate_b else b
+            return self.negative(b) if negate_b else b
         shift = a.frac - b.frac
         if shift < 0 or (shift == 0 and negate_a):
             a, b, negate_a, negate_b, shift = b, a, negate_b, negate_a, -shift
@@ -117,9 +131,13 @@ class Builder:
         wire = self.add(ShiftAdd(shift, negate_a, negate_b), (a.wire, b.wire), layer, a.frac, bounds)
         return Element(wire, a.frac)
 
-    def negate(self, a: Element, layer: int) -> Element:
-        """Return ``-a``."""
-        return a if self.is_zero(a.wire) else Element(self.add(Negate(), (a.wire,), layer, a.frac), a.frac)
+    def negative(self, a: Element) -> Element:
+        """Return ``-a``; no hardware is made yet."""
+        return a if self.is_zero(a.wire) else replace(a, negated=not a.negated)
+
+    def positive(self, a: Element, layer: int) -> Element:
+        """Return ``a`` as a wire of its own sign."""
+        return Element(self.add(Negate(), (a.wire,), layer, a.frac), a.frac) if a.negated else a
 
     def round(self, a: Element, frac: int, rounding: Rounding, layer: int, offset: int = 0) -> Element:
         """Return ``a`` rounded to ``frac`` fraction bits, plus ``offset`` new LSBs.
@@ -132,35 +150,43 @@ class Builder:
             offset: integer added after rounding; shares the adder of the rounding bit.
         """
         drop = a.frac - frac
-        whole = a if drop == 0 else Element(self.add(Floor(drop), (a.wire,), layer, frac), frac)
+        if drop > 0 and a.negated and rounding not in _MIRRORED:
+            a = self.positive(a, layer)
+        whole = Element(a.wire, frac, a.negated)
+        if drop:
+            whole = replace(whole, wire=self.add(Floor(drop), (a.wire,), layer, frac))
         if drop > 0 and rounding is not Rounding.TRN:
-            up = self.add(RoundUp(drop, rounding), (a.wire,), layer, 0)
+            mirrored = _MIRRORED[rounding] if a.negated else rounding
+            up = self.add(RoundUp(drop, mirrored), (a.wire,), layer, 0)
             ends = [int(shift_codes(np.array(n), drop, rounding)) + offset for n in self._ends(a)]
-            wire = self.add(Increment(offset), (whole.wire, up), layer, frac, (ends[0], ends[1]))
+            wire = self.add(Increment(offset, a.negated), (whole.wire, up), layer, frac, (ends[0], ends[1]))
             return Element(wire, frac)
         return self.sum(whole, self.constant(offset, frac, layer), layer) if offset else whole
 
     def _ends(self, a: Element) -> tuple[int, int]:
         kind = self.type_of(a.wire)
-        return kind.lo, kind.hi
+        return (-kind.hi, -kind.lo) if a.negated else (kind.lo, kind.hi)
 
     def clip(self, a: Element, lo: int, hi: int, layer: int) -> Element:
         """Return ``a`` clipped to ``lo..hi`` in its own LSBs, or ``a`` itself where that changes nothing."""
+        a = self.positive(a, layer)
         low, high = self._ends(a)
         return a if lo <= low and high <= hi else Element(self.add(Clip(lo, hi), (a.wire,), layer, a.frac), a.frac)
 
     def at_least(self, a: Element, threshold: int, layer: int) -> Element:
         """Return the bit ``a >= threshold``, the threshold in LSBs of ``a``."""
+        a = self.positive(a, layer)
         return Element(self.add(AtLeast(threshold), (a.wire,), layer, 0), 0)
 
     def finish(
         self, outputs: list[Element], output_types: list[IntType], marks: list[tuple[int, list[Element], list[IntType]]]
     ) -> Dataflow:
         """Return the verified program without dead steps."""
+        signed = [self.positive(e, self.layer(self.layers[-1])) for e in outputs]
         flow = Dataflow(
             inputs=self.inputs,
             steps=tuple(self.steps),
-            outputs=tuple(self._port(e, t) for e, t in zip(outputs, output_types, strict=True)),
+            outputs=tuple(self._port(e, t) for e, t in zip(signed, output_types, strict=True)),
             layers=tuple(self.layers),
             marks=tuple(
                 (layer, tuple(self._port(e, t) for e, t in zip(elements, types, strict=True)))
@@ -172,6 +198,8 @@ class Builder:
         return flow
 
     def _port(self, element: Element, kind: IntType) -> Port:
+        if element.negated:
+            return Port(-1, 0, kind)  # no wire holds it
         zeros = kind.frac - element.frac
         if self.is_zero(element.wire):
             zeros = 0

@@ -128,16 +128,21 @@ class RoundUp(Op):
 
 @dataclass(frozen=True)
 class Increment(Op):
-    """``a + bit + offset``: the rounding bit is the carry-in, a bias the other operand of one adder."""
+    """``offset ± (a + bit)``: rounding bit, bias and sign of a sum in one adder."""
 
     offset: int
+    negate: bool = False
 
     def infer(self, *ins: IntType) -> IntType:
         a, bit = ins
-        return IntType(a.lo + bit.lo + self.offset, a.hi + bit.hi + self.offset, a.frac)
+        lo, hi = a.lo + bit.lo, a.hi + bit.hi
+        if self.negate:
+            lo, hi = -hi, -lo
+        return IntType(lo + self.offset, hi + self.offset, a.frac)
 
     def emulate(self, *ins: IntArray) -> IntArray:
-        return np.asarray(ins[0] + ins[1] + self.offset)
+        total = ins[0] + ins[1]
+        return np.asarray(self.offset + (-total if self.negate else total))
 
 
 @dataclass(frozen=True)

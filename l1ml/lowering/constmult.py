@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +28,7 @@ from l1ml.types.intrange import IntType
 
 CACHE_FORMAT = "l1ml-cmvm/2"
 SEARCHES = (("mc", "auto"), ("wmc", "auto"))
-RESTARTS = 1
+MAX_RESTARTS = 6
 SEED = 20260
 
 
@@ -125,14 +125,14 @@ def emit(build: Builder, inputs: Sequence[Element], matrix: IntArray, frac: int,
     common = max(k.frac for k in kinds)
     lo, hi = (np.array([n << (common - k.frac) for n, k in zip(end, kinds, strict=True)], dtype=np.int64)
               for end in ([k.lo for k in kinds], [k.hi for k in kinds]))  # fmt: skip
-    nodes = [Element(inputs[n].wire, inputs[n].frac + frac) for n in live]
+    nodes = [replace(inputs[n], frac=inputs[n].frac + frac) for n in live]
     forms = graph.forms()
     for number, term in enumerate(graph.terms):
         coefficients, exponent = forms[graph.n_inputs + number]
         low = int(np.minimum(coefficients * lo, coefficients * hi).sum())
         high = int(np.maximum(coefficients * lo, coefficients * hi).sum())
         second = nodes[term.second]
-        moved = Element(second.wire, second.frac - term.shift)
+        moved = replace(second, frac=second.frac - term.shift)
         tight = (low, high, common - exponent + frac)
         nodes.append(build.sum(nodes[term.first], moved, layer, negate_b=term.negate_second, tight=tight))
     out = []
@@ -141,8 +141,8 @@ def emit(build: Builder, inputs: Sequence[Element], matrix: IntArray, frac: int,
             out.append(build.constant(0, 0, layer))
             continue
         node, shift, negate = output
-        element = Element(nodes[node].wire, nodes[node].frac - shift)
-        out.append(build.negate(element, layer) if negate else element)
+        element = replace(nodes[node], frac=nodes[node].frac - shift)
+        out.append(build.negative(element) if negate else element)
     return out
 
 
@@ -175,8 +175,8 @@ def solve(matrix: IntArray, kinds: Sequence[IntType]) -> AdderGraph:
 
 def _candidates(matrix: IntArray, kinds: Sequence[IntType]) -> Iterator[AdderGraph]:
     rng = np.random.default_rng(SEED)
-    # Large matrices take seconds per search: their time goes with the square of the weights.
-    restarts = RESTARTS if np.count_nonzero(matrix) <= 2048 else 0
+    # The time of a search goes with the square of the weights, the gain of another one falls.
+    restarts = min(MAX_RESTARTS, 4000 // max(1, int(np.count_nonzero(matrix))))
     orders = [(np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))]
     orders += [(rng.permutation(matrix.shape[0]), rng.permutation(matrix.shape[1])) for _ in range(restarts)]
     for rows, columns in orders:
@@ -239,7 +239,7 @@ def _combine(
 
 
 def _key(matrix: IntArray, kinds: Sequence[IntType]) -> str:
-    facts = [CACHE_FORMAT, SEARCHES, RESTARTS, SEED, _solver_version(), [[k.lo, k.hi, k.frac] for k in kinds], matrix.tolist()]
+    facts = [CACHE_FORMAT, SEARCHES, MAX_RESTARTS, SEED, _solver_version(), [[k.lo, k.hi, k.frac] for k in kinds], matrix.tolist()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
@@ -93,6 +94,7 @@ def _add_and_requantize(
 
 def _on_grid(build: Builder, element: Element, frac: int, layer: int) -> Element:
     """Return the element with exactly ``frac`` fraction bits (a sum may have kept a coarser grid)."""
+    element = build.positive(element, layer)
     if element.frac == frac:
         return element
     return Element(build.add(Floor(element.frac - frac), (element.wire,), layer, frac), frac)
@@ -142,7 +144,7 @@ def _quantize(op: primitives.Requantize, build: Builder, x: list[Element], kind:
 
 @_lower.register
 def _relu(op: primitives.Relu, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
-    return [build.clip(element, 0, max(build.type_of(element.wire).hi, 0), layer) for element in x]
+    return [build.clip(element, 0, max(build.kind(element).hi, 0), layer) for element in x]
 
 
 @_lower.register
@@ -153,7 +155,7 @@ def _rescale(op: primitives.Rescale, build: Builder, x: list[Element], kind: Ten
     for number, element in enumerate(x):
         c = number % channels
         # In integers of the common grid: the product keeps that grid's LSB as unit.
-        unit = Element(element.wire, element.frac - grid)
+        unit = replace(element, frac=element.frac - grid)
         (product,) = constmult.emit(build, [unit], np.array([[op.multiplier[c]]], dtype=np.int64), 0, layer)
         total = build.sum(product, build.constant(int(op.offset[c]), 0, layer), layer)
         floor = build.round(total, -int(op.shift[c]), Rounding.TRN, layer)
@@ -174,7 +176,7 @@ def _steps(op: primitives.Steps, build: Builder, x: list[Element], kind: TensorT
             bits = pairs + bits[len(pairs) * 2 :]
         (jump,) = constmult.emit(build, [bits[0]], np.array([[op.step[c]]], dtype=np.int64), 0, layer)
         total = build.sum(jump, build.constant(int(op.base[c]), 0, layer), layer)
-        out.append(Element(total.wire, total.frac + op.frac))
+        out.append(replace(total, frac=total.frac + op.frac))
     return out
 
 

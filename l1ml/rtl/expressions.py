@@ -205,15 +205,20 @@ def _round_up_text(op: RoundUp, names: Sequence[str]) -> str:
 def _increment(op: Increment, ins: Sequence[Operand], width: int) -> str:
     a, bit = ins
     carry = bit.bits(0, 1)
+    # One carry chain with carry-in: a bit below the LSB makes it, 1 + bit, or 0 - bit as a borrow.
+    if op.negate:
+        whole = f"({{{literal(op.offset, width)}, 1'b0}} - {{{a.bits(0, width)}, {carry}}})"
+        return f"{width}'({whole} >> 1)"
     if op.offset == 0:
         return f"{a.bits(0, width)} + {bit.bits(0, width)}"
-    # One carry chain: 1 + bit below the LSB makes the carry-in.
     whole = f"({{{a.bits(0, width)}, 1'b1}} + {{{literal(op.offset, width)}, {carry}}})"
     return f"{width}'({whole} >> 1)"
 
 
 @meaning.register
 def _increment_text(op: Increment, names: Sequence[str]) -> str:
+    if op.negate:
+        return f"{op.offset} - {names[0]} - {names[1]}"
     offset = f" {'+' if op.offset > 0 else '-'} {abs(op.offset)}" if op.offset else ""
     return f"{names[0]} + {names[1]}{offset}"
 

@@ -27,7 +27,7 @@ OPS = st.one_of(
     st.just(ops.Negate()),
     st.builds(ops.Floor, st.integers(-3, 8)),
     st.builds(ops.RoundUp, st.integers(1, 8), st.sampled_from([r for r in Rounding if r is not Rounding.TRN])),
-    st.builds(ops.Increment, st.integers(-9, 9)),
+    st.builds(ops.Increment, st.integers(-9, 9), st.booleans()),
     st.builds(ops.Clip, st.integers(-40, 0), st.integers(1, 40)),
     st.builds(ops.Wrap, st.integers(1, 6), st.booleans()),
     st.builds(ops.AtLeast, st.integers(-60, 60)),
