@@ -12,7 +12,6 @@ from l1ml.dataflow.program import Dataflow, Port, Step, remove_dead_steps
 from l1ml.types.fixed import Rounding, shift_codes
 from l1ml.types.intrange import IntType
 
-
 _MIRRORED = {
     Rounding.RND_CONV: Rounding.RND_CONV,
     Rounding.RND_INF: Rounding.RND_INF,
@@ -73,7 +72,9 @@ class Builder:
             value, frac = value >> zeros, frac - zeros
         return Element(self.add(Constant(value, frac), (), layer, frac), frac)
 
-    def add(self, op: Op, ins: tuple[int, ...], layer: int, frac: int, tight: tuple[int, int] | None = None) -> int:
+    def add(
+        self, op: Op, ins: tuple[int, ...], layer: int, frac: int, tight: tuple[int, int] | None = None
+    ) -> int:
         """Return the wire of a step, new or shared.
 
         Args:
@@ -171,7 +172,11 @@ class Builder:
         """Return ``a`` clipped to ``lo..hi`` in its own LSBs, or ``a`` itself where that changes nothing."""
         a = self.positive(a, layer)
         low, high = self._ends(a)
-        return a if lo <= low and high <= hi else Element(self.add(Clip(lo, hi), (a.wire,), layer, a.frac), a.frac)
+        return (
+            a
+            if lo <= low and high <= hi
+            else Element(self.add(Clip(lo, hi), (a.wire,), layer, a.frac), a.frac)
+        )
 
     def at_least(self, a: Element, threshold: int, layer: int) -> Element:
         """Return the bit ``a >= threshold``, the threshold in LSBs of ``a``."""
@@ -179,7 +184,10 @@ class Builder:
         return Element(self.add(AtLeast(threshold), (a.wire,), layer, 0), 0)
 
     def finish(
-        self, outputs: list[Element], output_types: list[IntType], marks: list[tuple[int, list[Element], list[IntType]]]
+        self,
+        outputs: list[Element],
+        output_types: list[IntType],
+        marks: list[tuple[int, list[Element], list[IntType]]],
     ) -> Dataflow:
         """Return the verified program without dead steps."""
         signed = [self.positive(e, self.layer(self.layers[-1])) for e in outputs]

@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Port:
-    """An observable element: ``wire`` with ``zeros`` zero bits appended, on the grid and range of ``type``."""
+    """An observable element: ``wire`` and ``zeros`` zero bits below it, on the grid and range of ``type``."""
 
     wire: int
     zeros: int
@@ -72,14 +72,18 @@ class Dataflow:
         for wire, step in self.defined():
             assert all(0 <= i < wire for i in step.ins), f"step {wire} reads a later wire: {step.ins}"
             full = step.op.infer(*(self.type_of(i) for i in step.ins))
-            assert full.lo <= step.type.lo <= step.type.hi <= full.hi, f"wire {wire}: {step.type} outside {full}"
+            assert full.lo <= step.type.lo <= step.type.hi <= full.hi, (
+                f"wire {wire}: {step.type} outside {full}"
+            )
             assert 0 <= step.layer < len(self.layers)
             assert isinstance(step.op, Constant) or step.type.lo < step.type.hi, f"wire {wire} is a constant"
         wires = len(self.inputs) + len(self.steps)
         for port in self.outputs:
             assert 0 <= port.wire < wires
             kind = self.type_of(port.wire)
-            assert port.type.lo <= kind.lo << port.zeros <= kind.hi << port.zeros <= port.type.hi, "output range"
+            assert port.type.lo <= kind.lo << port.zeros <= kind.hi << port.zeros <= port.type.hi, (
+                "output range"
+            )
 
     def emulate(self, inputs: Sequence[IntArray]) -> list[IntArray]:
         """Return the values of all wires, one step at a time: checks the lowering alone, slow.

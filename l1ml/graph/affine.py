@@ -61,25 +61,26 @@ def exact(layer: model.Affine, x: TensorType) -> list[Primitive]:
     if constant.any():
         chain.append(primitives.AddConst(constant, frac_c))
     total = chain[-1].infer(product) if len(chain) > 1 else product
-    if max(product.max_width, total.max_width) > FLOAT32_BITS:
+    bits = max(product.max_width, total.max_width)
+    if bits > FLOAT32_BITS:
         raise ModelError(
-            f"{layer.name!r} scales by real numbers: its result needs {max(product.max_width, total.max_width)} bits, "
+            f"{layer.name!r} scales by real numbers: its result needs {bits} bits, "
             f"more than the {FLOAT32_BITS} that float32 carries, so the framework's own result is rounded",
             where=(layer.name,),
-            fix="put a quantizer (QActivation, quantized_relu, Quant) after it; then it becomes exact thresholds",
+            fix="put a quantizer (QActivation, quantized_relu, Quant) after it: then it is exact",
         )
     return chain
 
 
 def stepwise(layer: AffineQuantize, x: TensorType) -> list[Primitive]:
-    """Lower affine + ReLU + quantizer as exact integer arithmetic, or as thresholds where that is not found."""
+    """Lower affine + ReLU + quantizer as exact integer arithmetic, or else as thresholds."""
     scale, offset = _per_channel(layer, x)
     lo, hi = (n.reshape(-1, x.shape[-1]) for n in x.aligned(x.max_frac))
     low, high = lo.min(axis=0), hi.max(axis=0)
     widest = int(max(np.abs(low).max(initial=0), np.abs(high).max(initial=0))).bit_length()
     if widest > FLOAT32_BITS or int((high - low).max(initial=0)) > MAX_CODES:
         raise ModelError(
-            f"the input of {layer.name!r} has {widest} bits; up to {FLOAT32_BITS} are exact in the framework's float32",
+            f"the input of {layer.name!r} has {widest} bits; float32 is exact up to {FLOAT32_BITS}",
             where=(layer.name,),
             fix="quantize the tensor before this layer",
         )

@@ -39,7 +39,13 @@ class Emulator:
     """
 
     def __init__(
-        self, program: TensorProgram, engine: Engine = "auto", *, xp: Any = None, device: Any = None, threads: int | None = None
+        self,
+        program: TensorProgram,
+        engine: Engine = "auto",
+        *,
+        xp: Any = None,
+        device: Any = None,
+        threads: int | None = None,
     ) -> None:
         self.program = program
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -159,7 +165,9 @@ class Emulator:
 class ArrayRunner:
     """Executes a kernel plan with the functions of an array-API library."""
 
-    def __init__(self, program: TensorProgram, plan: kernels.KernelPlan | None, xp: Any, device: Any = None) -> None:
+    def __init__(
+        self, program: TensorProgram, plan: kernels.KernelPlan | None, xp: Any, device: Any = None
+    ) -> None:
         assert plan is not None
         self._program, self._plan, self._xp, self._device = program, plan, xp, device
         self._dtype = xp.float32 if plan.bits <= 24 else xp.float64
@@ -195,7 +203,13 @@ class ArrayRunner:
             value = self._plan.value_of[tensor]
             assert value is not None
             host = values[value]
-            host = host.get() if hasattr(host, "get") else host.cpu().numpy() if hasattr(host, "cpu") else np.asarray(host)
+            host = (
+                host.get()
+                if hasattr(host, "get")
+                else host.cpu().numpy()
+                if hasattr(host, "cpu")
+                else np.asarray(host)
+            )
             out.append(host.astype(np.float64).reshape(len(host), *program.type_of(tensor).shape))
         return out
 
@@ -208,7 +222,9 @@ class ArrayRunner:
                 return xp.clip(_round(xp, x * 2.0**-drop, rounding), lo, hi)
             case kernels.Scale(_, multiplier, offset, shift, lo, hi):
                 total = x * self._constant(number, "m", multiplier) + self._constant(number, "b", offset)
-                return xp.clip(xp.floor(total * self._constant(number, "s", 2.0 ** -shift.astype(np.float64))), lo, hi)
+                return xp.clip(
+                    xp.floor(total * self._constant(number, "s", 2.0 ** -shift.astype(np.float64))), lo, hi
+                )
             case kernels.Count(_, thresholds, base, step):
                 count = xp.zeros_like(x)
                 for k in range(thresholds.shape[1]):

@@ -104,7 +104,7 @@ def plan(program: TensorProgram, keep: frozenset[int]) -> KernelPlan | None:
     value_of: list[int | None] = list(range(len(program.inputs)))
     peak = max((_peak(i.type) for i in program.inputs), default=0.0)
     first = len(program.inputs)
-    for tensor, step in program.numbered():
+    for step in program.steps:
         x, y, op = program.type_of(step.source), step.type, step.op
         source = value_of[step.source]
         assert source is not None, "a fused tensor has one reader"
@@ -172,5 +172,7 @@ def _bound(kernel: Kernel, x: TensorType) -> float:
             return float((peak * np.abs(multiplier) + np.abs(offset)).max(initial=0.0))
         case Round(_, drop, rounding, _, _):
             # x + 1/2 needs one more bit; a coarser input (negative drop) is scaled up.
-            return float(peak.max(initial=0.0) * (2.0 if rounding is Rounding.RND else 1.0) * 2.0 ** max(0, -drop))
+            return float(
+                peak.max(initial=0.0) * (2.0 if rounding is Rounding.RND else 1.0) * 2.0 ** max(0, -drop)
+            )
     return float(peak.max(initial=0.0))

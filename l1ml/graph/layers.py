@@ -61,7 +61,9 @@ def to_integers(values: RealArray, what: str) -> tuple[IntArray, int]:
 @emit.register
 def _dense(layer: model.Dense, x: TensorType) -> list[Primitive]:
     if len(x.shape) < 1 or x.shape[-1] != layer.kernel.shape[0]:
-        raise ModelError(f"Dense {layer.name!r} expects {layer.kernel.shape[0]} inputs, its input has shape {x.shape}")
+        raise ModelError(
+            f"Dense {layer.name!r} expects {layer.kernel.shape[0]} inputs, its input has shape {x.shape}"
+        )
     matrix, frac = to_integers(layer.kernel, f"kernel of {layer.name!r}")
     chain: list[Primitive] = [primitives.ConstMatmul(matrix, frac)]
     if layer.bias is not None and np.any(layer.bias):

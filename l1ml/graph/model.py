@@ -136,10 +136,15 @@ class Model:
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in seen]
             if missing:
-                raise ModelError(f"layer {layer.name!r} reads {missing}, which no earlier layer makes", where=(self.source,))
+                raise ModelError(
+                    f"layer {layer.name!r} reads {missing}, which no earlier layer makes",
+                    where=(self.source,),
+                )
             if layer.name in seen:
                 raise ModelError(f"two layers are called {layer.name!r}", where=(self.source,))
             seen.add(layer.name)
         lost = [name for name in self.outputs if name not in seen]
         if lost or not self.outputs or not self.inputs:
-            raise ModelError(f"the network has outputs {self.outputs} and {len(self.inputs)} inputs; {lost} do not exist")
+            raise ModelError(
+                f"the network has outputs {self.outputs} and {len(self.inputs)} inputs; {lost} do not exist"
+            )

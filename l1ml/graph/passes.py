@@ -45,7 +45,11 @@ def fuse_affine(model: Model) -> Model:
         while len(readers[chain[-1].name]) == 1 and isinstance(readers[chain[-1].name][0], Relu):
             chain.append(readers[chain[-1].name][0])
         after = readers[chain[-1].name]
-        if len(after) == 1 and isinstance(after[0], Quantize) and not {c.name for c in chain} & set(model.outputs):
+        if (
+            len(after) == 1
+            and isinstance(after[0], Quantize)
+            and not {c.name for c in chain} & set(model.outputs)
+        ):
             last = after[0]
             fused[last.name] = affine.AffineQuantize(
                 last.name, layer.inputs, layer.scale, layer.offset, len(chain) > 1, last.quantizer
@@ -60,7 +64,9 @@ def drop_unused(model: Model) -> Model:
     for layer in reversed(model.layers):
         if layer.name in needed:
             needed |= set(layer.inputs)
-    return replace(model, layers=tuple(la for la in model.layers if la.name in needed or isinstance(la, Input)))
+    return replace(
+        model, layers=tuple(la for la in model.layers if la.name in needed or isinstance(la, Input))
+    )
 
 
 PASSES: tuple[Pass, ...] = (drop_final_softmax, fuse_affine, drop_unused)
@@ -81,13 +87,18 @@ def input_quantizers(model: Model, given: str | Mapping[str, str] | None) -> Mod
     unknown = sorted(set(wanted) - {i.name for i in model.inputs})
     if unknown:
         raise ModelError(
-            f"input_type names {unknown}; the inputs are {[i.name for i in model.inputs]}", where=("input_type",)
+            f"input_type names {unknown}; the inputs are {[i.name for i in model.inputs]}",
+            where=("input_type",),
         )
     layers: list[Layer] = []
     lost: list[str] = []
     for layer in model.layers:
         if isinstance(layer, Input):
-            kind = Quantizer.parse(str(wanted[layer.name])) if layer.name in wanted else _own_quantizer(model, layer)
+            kind = (
+                Quantizer.parse(str(wanted[layer.name]))
+                if layer.name in wanted
+                else _own_quantizer(model, layer)
+            )
             if kind is None:
                 lost.append(layer.name)
             layers.append(replace(layer, quantizer=kind))
@@ -118,8 +129,8 @@ def refuse_float_layers(model: Model) -> None:
         raise ModelError(
             f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
             where=(model.source,),
-            fix="give a type per layer in the configuration, e.g. layers: {"
-            + f"{loose[0]}: {{weight: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}}}, or train with QKeras",
+            fix=f"give types in the configuration, e.g. layers: {{{loose[0]}: {{weight: 'fixed<8,1,RND_CONV,SAT>', "
+            "bias: 'fixed<8,1,RND_CONV,SAT>'}}, or train with QKeras",
         )
 
 
@@ -143,7 +154,10 @@ def to_program(model: Model, passes: tuple[Pass, ...] = PASSES) -> TensorProgram
         if isinstance(layer, Input):
             continue
         if len(layer.inputs) != 1:
-            raise ModelError(f"layer {layer.name!r} has {len(layer.inputs)} inputs; one is supported", where=(model.source,))
+            raise ModelError(
+                f"layer {layer.name!r} has {len(layer.inputs)} inputs; one is supported",
+                where=(model.source,),
+            )
         source = tensors[layer.inputs[0]]
         try:
             for op in emit(layer, types[source]):

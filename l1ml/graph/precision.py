@@ -45,7 +45,9 @@ def apply_types(model: Model, layers: Mapping[str, Mapping[str, str]]) -> Model:
         out.append(typed)
         if "output" in kinds:
             if isinstance(layer, Input):
-                raise ConfigError("the type of an input is input_type", where=("layers", layer.name, "output"))
+                raise ConfigError(
+                    "the type of an input is input_type", where=("layers", layer.name, "output")
+                )
             inner = replace(typed, name=f"{layer.name}.exact")
             out[-1] = inner
             out.append(Quantize(layer.name, (inner.name,), Quantizer.parse(kinds["output"])))
@@ -58,7 +60,9 @@ def _weights(layer: Layer, kinds: Mapping[str, str], source: str) -> Layer:
         raise ConfigError(f"layer {layer.name!r} has no weights", where=where)
     if layer.exact:
         raise ConfigError(
-            f"the model itself quantizes the weights of {layer.name!r}", where=where, fix="remove weight and bias here"
+            f"the model itself quantizes the weights of {layer.name!r}",
+            where=where,
+            fix="remove weight and bias here",
         )
     given = {"weight": layer.kernel, "bias": layer.bias}
     missing = [key for key, values in given.items() if key not in kinds and values is not None]

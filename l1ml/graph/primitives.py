@@ -158,14 +158,16 @@ class Rescale(Primitive):
 
     def infer(self, x: TensorType) -> TensorType:
         low, high = x.aligned(x.max_frac)
-        peak = np.maximum(np.abs(low), np.abs(high)).astype(np.float64) * np.abs(self.multiplier) + np.abs(self.offset)
+        peak = np.maximum(np.abs(low), np.abs(high)).astype(np.float64) * np.abs(self.multiplier) + np.abs(
+            self.offset
+        )
         if float(peak.max(initial=0.0)) >= 2.0**61:
             raise RangeError("a scaled sum needs more than 62 bits", fix="quantize its inputs to fewer bits")
         ends = np.stack([self.emulate(x.lo, x), self.emulate(x.hi, x)])
         return TensorType(ends.min(axis=0), ends.max(axis=0), np.full(x.shape, self.frac, dtype=np.int64))
 
     def emulate(self, codes: IntArray, x: TensorType) -> IntArray:
-        return np.clip(self._affine(codes, x) >> self.shift, self.lo, self.hi)
+        return np.asarray(np.clip(self._affine(codes, x) >> self.shift, self.lo, self.hi))
 
 
 @dataclass(frozen=True, eq=False)

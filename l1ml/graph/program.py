@@ -80,7 +80,9 @@ class TensorProgram:
         for tensor, step in self.numbered():
             assert 0 <= step.source < tensor, f"tensor {tensor} reads {step.source}"
             inferred = step.op.infer(self.type_of(step.source))
-            same = all(np.array_equal(getattr(inferred, f), getattr(step.type, f)) for f in ("lo", "hi", "frac"))
+            same = all(
+                np.array_equal(getattr(inferred, f), getattr(step.type, f)) for f in ("lo", "hi", "frac")
+            )
             assert same, f"tensor {tensor} ({step.layer}) does not have the inferred type"
         assert self.outputs, "no outputs"
         assert all(0 <= t < len(self.inputs) + len(self.steps) for _, t in (*self.outputs, *self.marks))
@@ -115,12 +117,15 @@ def loads(text: str, where: str) -> TensorProgram:
     try:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
-            raise ModelError(f"network has schema {data['schema']!r}; this version reads {SCHEMA!r}", where=(where,))
+            raise ModelError(
+                f"network has schema {data['schema']!r}; this version reads {SCHEMA!r}", where=(where,)
+            )
         inputs = tuple(
-            NetInput(str(i["name"]), tuple(int(n) for n in i["shape"]), Quantizer.parse(i["type"])) for i in data["inputs"]
+            NetInput(str(i["name"]), tuple(int(n) for n in i["shape"]), Quantizer.parse(i["type"]))
+            for i in data["inputs"]
         )
         types = [i.type for i in inputs]
-        steps = []
+        steps: list[TensorStep] = []
         for item in data["steps"]:
             op, source = _op_from(item), int(item["source"])
             if not 0 <= source < len(types):
@@ -189,5 +194,3 @@ def _op_from(item: dict[str, Any]) -> Primitive:
             value = tuple(int(n) for n in value)
         values[field.name] = value
     return kind(**values)
-
-

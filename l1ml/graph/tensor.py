@@ -63,7 +63,7 @@ class TensorType:
         assert bool((shift >= 0).all())
         if int(shift.max(initial=0)) + self.max_width > MAX_WIDTH:
             raise RangeError(
-                f"elements with LSBs {int(shift.max())} bits apart need more than {MAX_WIDTH} bits on a common grid",
+                f"LSBs are {int(shift.max())} bits apart: a common grid needs more than {MAX_WIDTH} bits",
                 fix="quantize this tensor to one type first",
             )
         return self.lo << shift, self.hi << shift

@@ -14,7 +14,6 @@ from l1ml.dataflow.op import AtLeast, Clip, Constant, Floor, Increment, Negate, 
 from l1ml.types.fixed import Rounding
 from l1ml.types.intrange import IntType
 
-
 MODULAR: tuple[type[Op], ...] = (ShiftAdd, Negate, Increment, Floor, Wrap)
 """Operations whose low result bits depend on no high operand bits."""
 
@@ -55,7 +54,9 @@ class Operand:
             return literal(self.constant >> low, width)
         have = self.kind.width - low
         if have <= 0:
-            return f"{{{width}{{{self.bit(self.kind.width - 1)}}}}}" if self.kind.signed else literal(0, width)
+            return (
+                f"{{{width}{{{self.bit(self.kind.width - 1)}}}}}" if self.kind.signed else literal(0, width)
+            )
         if have >= width:
             return self._slice(low, width)
         missing = width - have

@@ -75,9 +75,12 @@ def latency_of(manifest: Mapping[str, Any]) -> Latency:
 def build(facts: Facts) -> dict[str, Any]:
     """Return the manifest as a plain mapping, the same for the same input."""
     layout, pipe = facts.layout, facts.pipe
-    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, float(facts.target["clock_mhz"]))
+    latency = Latency(
+        layout.collect_cycles, pipe.stages, layout.emit_cycles, float(facts.target["clock_mhz"])
+    )
     inputs = [
-        _port(port.name, port.type, str(port.quantizer.type), str(port.quantizer)) for port in facts.program.inputs
+        _port(port.name, port.type, str(port.quantizer.type), str(port.quantizer))
+        for port in facts.program.inputs
     ]
     outputs = [
         {**_port(name, facts.program.type_of(t), None, None), "softmax": name in facts.softmax}
@@ -141,7 +144,12 @@ def _port(name: str, kind: TensorType, text: str | None, quantizer: str | None) 
 
 
 def _core_ports(pipe: Pipeline) -> list[dict[str, Any]]:
-    ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1), ("data_i", "in", input_width(pipe))]
+    ports = [
+        ("clk_i", "in", 1),
+        ("rst_i", "in", 1),
+        ("valid_i", "in", 1),
+        ("data_i", "in", input_width(pipe)),
+    ]
     ports += [("valid_o", "out", 1), ("data_o", "out", output_width(pipe))]
     return [{"name": name, "direction": direction, "width": width} for name, direction, width in ports]
 
@@ -214,10 +222,17 @@ def _range(kind: TensorType, steps: Sequence[Any]) -> dict[str, Any]:
     frac = kind.max_frac
     lo, hi = kind.aligned(frac)
     quantizers = [str(s.op.into.type) for s in steps if isinstance(s.op, primitives.Requantize)]
-    return {"lo": int(lo.min()), "hi": int(hi.max()), "frac": frac, "type": quantizers[-1] if quantizers else None}
+    return {
+        "lo": int(lo.min()),
+        "hi": int(hi.max()),
+        "frac": frac,
+        "type": quantizers[-1] if quantizers else None,
+    }
 
 
-def _probes(pipe: Pipeline, names: Sequence[str], demand: Demand, ports: Sequence[Any]) -> list[dict[str, Any]]:
+def _probes(
+    pipe: Pipeline, names: Sequence[str], demand: Demand, ports: Sequence[Any]
+) -> list[dict[str, Any]]:
     """Say where a simulator sees the elements of a layer: the variable of its stage, one clock later."""
     out = []
     first = len(pipe.flow.inputs)

@@ -29,7 +29,8 @@ def module_name(text: str, where: str) -> str:
     """Check a name the user chose for a module; it is refused, not changed."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", text) or "__" in text or text.endswith("_"):
         raise ConfigError(
-            f"{text!r} is no module name: lower-case letters, digits and single underscores, at most {MAX_LENGTH}",
+            f"{text!r} is no module name: lower-case letters, digits and single underscores, "
+            f"at most {MAX_LENGTH}",
             where=(where,),
             fix=f"use {identifier(text)!r}",
         )
@@ -66,8 +67,10 @@ def wire_names(flow: Dataflow, input_names: list[str]) -> list[str]:
         flow: the program.
         input_names: one name per input wire, valid identifiers.
     """
-    # An underscore and a number follow every layer name, so it can collide with no keyword; inputs come first.
-    stems = unique([*{n.rsplit("_", 1)[0]: None for n in input_names}, *(identifier(name) for name in flow.layers)])
+    # An underscore and a number follow every layer name: no keyword can result. Inputs come first.
+    stems = unique(
+        [*{n.rsplit("_", 1)[0]: None for n in input_names}, *(identifier(name) for name in flow.layers)]
+    )
     layers = stems[len(stems) - len(flow.layers) :]
     names: list[str | None] = [*input_names, *(None for _ in flow.steps)]
     for layer, ports in flow.marks:

@@ -30,7 +30,9 @@ def digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(digests(files)).encode()).hexdigest()
 
 
-def write(output_dir: Path, texts: Mapping[str, str], config: Mapping[str, Any], manifest: Mapping[str, Any]) -> Path:
+def write(
+    output_dir: Path, texts: Mapping[str, str], config: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> Path:
     """Write a project; ``manifest.json`` comes last, so a folder that has it is complete.
 
     Args:
@@ -72,7 +74,9 @@ def _refuse_foreign(output_dir: Path) -> None:
         raise ConfigError(f"{output_dir.name} is a file", where=("output_dir",), fix="name a folder")
     if not output_dir.is_dir() or (output_dir / MANIFEST).is_file():
         return
-    foreign = sorted(p.name for p in output_dir.iterdir() if p.name not in OWNED and not p.name.startswith(".l1ml-"))
+    foreign = sorted(
+        p.name for p in output_dir.iterdir() if p.name not in OWNED and not p.name.startswith(".l1ml-")
+    )
     if foreign:
         raise ConfigError(
             f"the folder holds other files: {', '.join(foreign[:5])}",
@@ -97,5 +101,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
             "no manifest.json: this is no complete project", where=(str(root),), fix="run l1ml convert"
         ) from None
     except (ValueError, KeyError, RecursionError) as error:
-        raise DataError(f"manifest.json cannot be read: {error}", where=(str(file),), fix="run l1ml convert") from None
+        raise DataError(
+            f"manifest.json cannot be read: {error}", where=(str(file),), fix="run l1ml convert"
+        ) from None
     return data

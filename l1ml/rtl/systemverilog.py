@@ -109,16 +109,16 @@ class _Printer:
             f"// {core.module}: {layers}",
             f"// network {core.digest}",
             "//",
-            f"// Latency {pipe.stages} clocks, interval 1 clock, for {pipe.clock_mhz:g} MHz. Free running: an event",
-            "// may come every clock, nothing stalls. valid_q is the only reset state; data_o means nothing",
+            f"// Latency {pipe.stages} clocks, interval 1 clock, for {pipe.clock_mhz:g} MHz. Free running: an",
+            "// event may come every clock, nothing stalls. valid_q is the only reset state; data_o means nothing",
             "// while valid_o is low.",
             "//",
-            "// Names: <layer>_<k> is element k of a layer, <layer>_s<k> a step towards it, both variables of",
-            "// the block of their stage; <name>_q<n> is the register behind stage n.",
+            "// Names: <layer>_<k> is element k of a layer, <layer>_s<k> a step towards it, both variables",
+            "// of the block of their stage; <name>_q<n> is the register behind stage n.",
             "",
             "`default_nettype none",
             "",
-            "// Variables inside a stage are combinational: blocking assignments, read in the same block only.",
+            "// Variables of a stage are combinational: blocking assignments, read in the same block only.",
             "// verilog_lint: waive-start always-ff-non-blocking",
             "",
             f"module {core.module} #(",
@@ -173,7 +173,9 @@ class _Printer:
             return Operand(self.names[wire], kind, self.constants[wire])
         if self.pipe.stage[wire] == stage:
             return Operand(self.names[wire], kind, declared=self.demand.computed(wire))
-        return Operand(f"{self.names[wire]}_q{stage - 1}", kind, declared=self.demand.registered(wire, stage - 1))
+        return Operand(
+            f"{self.names[wire]}_q{stage - 1}", kind, declared=self.demand.registered(wire, stage - 1)
+        )
 
     def _stage(self, stage: int) -> Iterator[str]:
         pipe = self.pipe
@@ -218,7 +220,11 @@ class _Printer:
         low = 0
         for wire, kind in enumerate(self.flow.inputs):
             used = self.demand.made[wire]
-            idle += unread(self.names[wire], (0, kind.width), used) if used else [f"data_i[{low + kind.width - 1}:{low}]"]
+            idle += (
+                unread(self.names[wire], (0, kind.width), used)
+                if used
+                else [f"data_i[{low + kind.width - 1}:{low}]"]
+            )
             low += kind.width
         if idle:
             yield ""

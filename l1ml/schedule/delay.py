@@ -96,7 +96,8 @@ class Family:
         usable = 1e3 / clock_mhz - self.register_overhead_ns
         if usable < self.mux_ns:
             raise TimingError(
-                f"at {clock_mhz} MHz a stage of {self.name} has {usable:.3f} ns, one LUT level takes {self.mux_ns:.3f} ns",
+                f"at {clock_mhz} MHz a stage of {self.name} has {usable:.3f} ns, "
+                f"one LUT level takes {self.mux_ns:.3f} ns",
                 where=("clock_mhz",),
                 fix=f"use a clock of at most {1e3 / (self.mux_ns + self.register_overhead_ns):.0f} MHz",
             )
@@ -161,7 +162,10 @@ class Family:
         return max(0, math.floor((self.usable_ns(clock_mhz) - self.mux_ns) / self.add_ns(width) + 1e-9))
 
 
-_ARCS = "arcs of public routed timing reports (XCZU3EG-1) times 0.8 for grade 2; nets fitted to 20 post-route results on XCVU13P-2"
+_ARCS = (
+    "arcs of public routed timing reports (XCZU3EG-1) times 0.8 for grade 2; "
+    "nets fitted to 20 post-route results on XCVU13P-2"
+)
 
 _ULTRASCALE_PLUS = Family(
     name="usp-2",
@@ -259,7 +263,7 @@ def family_of(part: str, design_luts: int = TYPICAL_LUTS) -> Family:
     """Return the delay constants of an FPGA part.
 
     Args:
-        part: vendor part name, for example ``xcvu13p-flga2577-2-e``; a name without speed grade means grade 2.
+        part: vendor part name, for example ``xcvu13p-flga2577-2-e``; grade 2 if it names none.
         design_luts: expected size of the design in LUTs; larger designs have longer nets.
 
     Returns:

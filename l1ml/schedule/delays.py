@@ -57,7 +57,7 @@ def _at_least(op: AtLeast, ins: Sequence[IntType], out: IntType, family: Family)
 
 def adder_bits(op: ShiftAdd, ins: Sequence[IntType], out: IntType) -> int:
     """Return the bits of the carry chain: low bits that only one operand has pass by it."""
-    a, b = ins
+    a = ins[0]
     if op.negate_a:
         return out.width
     if not op.negate_b and not a.signed and a.width <= op.shift:

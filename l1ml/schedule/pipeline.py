@@ -54,7 +54,11 @@ class Pipeline:
 
     def registered(self, stage: int) -> list[int]:
         """Return the wires that a register at the end of ``stage`` holds."""
-        return [w for w, (made, last) in enumerate(zip(self.stage, self.last_read, strict=True)) if made <= stage < last]
+        return [
+            w
+            for w, (made, last) in enumerate(zip(self.stage, self.last_read, strict=True))
+            if made <= stage < last
+        ]
 
     @cached_property
     def register_bits(self) -> tuple[int, ...]:
@@ -81,7 +85,9 @@ class Pipeline:
         assert len(self.stage) == len(self.flow.inputs) + len(self.flow.steps)
         for wire, step in self.flow.defined():
             assert 0 <= self.stage[wire] < self.stages
-            assert all(self.stage[i] <= self.stage[wire] for i in step.ins), f"wire {wire} is made before its operands"
+            assert all(self.stage[i] <= self.stage[wire] for i in step.ins), (
+                f"wire {wire} is made before its operands"
+            )
         assert max(time for time, _ in self.worst) <= usable + 1e-9, "a path is longer than the clock"
 
 
@@ -150,7 +156,9 @@ def _delays(flow: Dataflow, family: Family) -> list[float]:
     return out
 
 
-def _assign(flow: Dataflow, delays: Sequence[float], limit: float) -> tuple[tuple[int, ...], tuple[float, ...], int]:
+def _assign(
+    flow: Dataflow, delays: Sequence[float], limit: float
+) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Place every wire as early as possible with stages no longer than ``limit`` ns."""
     stage = [0] * len(flow.inputs)
     arrival = [0.0] * len(flow.inputs)
@@ -169,7 +177,9 @@ def _tightest(flow: Dataflow, delays: Sequence[float], stages: int, top: float) 
     """Return the shortest stage length in ns that gives at most ``stages`` stages."""
     low, high = max(delays, default=0.0), max(top, max(delays, default=0.0))
     if stages < 1 or _assign(flow, delays, high)[2] > stages:
-        raise TimingError(f"{stages} stages are not possible", where=("stages",), fix="use at least one stage")
+        raise TimingError(
+            f"{stages} stages are not possible", where=("stages",), fix="use at least one stage"
+        )
     for _ in range(24):
         middle = (low + high) / 2
         if _assign(flow, delays, middle)[2] <= stages:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from l1ml.graph import model, passes
@@ -24,8 +26,10 @@ def mlp(
     """Return an MLP with ``bits``-bit weights and a quantizer behind every hidden layer."""
     rng = np.random.default_rng(seed)
     layers: list[model.Layer] = [model.Input("x_in", (), (widths[0],))]
-    for number, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
-        kernel = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (n_in, n_out)) * (rng.random((n_in, n_out)) < density)
+    for number, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        kernel = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), (n_in, n_out)) * (
+            rng.random((n_in, n_out)) < density
+        )
         frac = bits - 1 if bias_frac is None else bias_frac
         bias = np.ldexp(rng.integers(-(1 << bits), 1 << bits, n_out).astype(float), -frac)
         dense = model.Dense(f"fc{number}", (layers[-1].name,), np.ldexp(kernel.astype(float), 1 - bits), bias)

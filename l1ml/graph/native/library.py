@@ -29,7 +29,16 @@ from l1ml.types.arrays import RealArray
 from l1ml.types.fixed import Rounding
 
 SOURCE = Path(__file__).with_name("emulate.cpp")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC")
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+)
 EVENTS_PER_TASK = 1 << 14
 _MODES = {Rounding.RND_CONV: 0, Rounding.TRN: 1, Rounding.TRN_ZERO: 2, Rounding.RND: 3}
 
@@ -37,8 +46,11 @@ _MODES = {Rounding.RND_CONV: 0, Rounding.TRN: 1, Rounding.TRN_ZERO: 2, Rounding.
 class _Op(ctypes.Structure):
     """Mirrors ``L1mlOp`` in emulate.cpp, field by field."""
 
-    _fields_ = [  # noqa: RUF012  (ctypes demands this form)
-        *((name, ctypes.c_int32) for name in ("kind", "rounding", "rows_in", "rows_out", "inner_in", "inner_out")),
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("kind", "rounding", "rows_in", "rows_out", "inner_in", "inner_out")
+        ),
         *((name, ctypes.c_int32) for name in ("first_in", "first_out", "steps", "then_round")),
         *((name, ctypes.c_double) for name in ("scale", "lo", "hi")),
         *((name, ctypes.c_void_p) for name in ("start", "index", "weight", "bias", "factor")),
@@ -65,7 +77,9 @@ def load() -> ctypes.CDLL | None:
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler is None:
         return None
-    key = hashlib.sha256(SOURCE.read_bytes() + " ".join((compiler, *FLAGS, _machine())).encode()).hexdigest()[:20]
+    key = hashlib.sha256(SOURCE.read_bytes() + " ".join((compiler, *FLAGS, _machine())).encode()).hexdigest()[
+        :20
+    ]
     built = _cache_dir() / f"emulate-{key}.so"
     try:
         if not built.exists():
@@ -73,7 +87,7 @@ def load() -> ctypes.CDLL | None:
             with tempfile.TemporaryDirectory(dir=built.parent) as work:
                 fresh = Path(work) / built.name
                 command = [compiler, *FLAGS, str(SOURCE), "-o", str(fresh)]
-                subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603
+                subprocess.run(command, check=True, capture_output=True, timeout=120)
                 fresh.replace(built)  # atomic: an interrupted build leaves nothing that looks whole
         library = ctypes.CDLL(str(built))
     except (OSError, subprocess.SubprocessError):
@@ -85,7 +99,9 @@ def load() -> ctypes.CDLL | None:
 class NativeEmulator:
     """Runs one kernel plan; see `l1ml.graph.emulate.Emulator` for the public face."""
 
-    def __init__(self, library: ctypes.CDLL, program: TensorProgram, plan: kernels.KernelPlan, wanted: list[int]) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, program: TensorProgram, plan: kernels.KernelPlan, wanted: list[int]
+    ) -> None:
         self._run, self._wide = library.l1ml_run, int(plan.bits > 24)
         self._keep: list[NDArray[np.generic]] = []
         self._wanted = wanted
@@ -103,7 +119,13 @@ class NativeEmulator:
             value = len(program.inputs) + number
             made = program.type_of(tensor_of[value])
             shape = plan.shapes_in[number]
-            op = self._op(kernel, math.prod(shape), made.size, shape[-1] if shape else 1, made.shape[-1] if made.shape else 1)
+            op = self._op(
+                kernel,
+                math.prod(shape),
+                made.size,
+                shape[-1] if shape else 1,
+                made.shape[-1] if made.shape else 1,
+            )
             op.first_in = first_row[kernel.source]
             previous = ops[-1] if ops else None
             if (
@@ -162,7 +184,11 @@ class NativeEmulator:
                 op.scale, op.lo, op.hi = 2.0**-drop, float(lo), float(hi)
             case kernels.Scale(_, multiplier, offset, shift, lo, hi):
                 op.kind, op.lo, op.hi = 2, float(lo), float(hi)
-                op.weight, op.bias, op.factor = real(multiplier), real(offset), real(2.0 ** -shift.astype(np.float64))
+                op.weight, op.bias, op.factor = (
+                    real(multiplier),
+                    real(offset),
+                    real(2.0 ** -shift.astype(np.float64)),
+                )
             case kernels.Count(_, thresholds, base, step):
                 op.kind, op.steps = 3, thresholds.shape[1]
                 op.weight, op.bias, op.factor = real(thresholds), real(base), real(step)
