@@ -12,6 +12,7 @@ from l1ml.dataflow.program import Dataflow
 from l1ml.errors import TimingError
 from l1ml.schedule.delay import Family
 from l1ml.schedule.delays import op_ns
+from l1ml.schedule.retime import save_registers
 
 MAX_STAGES = 512
 
@@ -131,6 +132,7 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
         limit = low + (usable - low) * part / 4
         stage, arrival, count = _assign(flow, delays, limit)
         if count <= wanted:
+            stage, arrival = save_registers(flow, stage, arrival, delays, limit, wanted)
             cuts.append(Pipeline(flow, stage, arrival, wanted, clock_mhz, family))
     made = min(cuts, key=lambda cut: (sum(cut.register_bits), max(t for t, _ in cut.worst)))
     made.verify()
