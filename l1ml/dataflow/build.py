@@ -35,6 +35,16 @@ class Element:
     negated: bool = False
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A layer whose values can be observed: its elements, their types, and what is still to be added to them."""
+
+    layer: int
+    elements: list[Element]
+    types: list[IntType]
+    offsets: list[int] | None = None
+
+
 @dataclass
 class Builder:
     """Collects steps.  Equal steps on equal wires are made once (common subexpressions).
@@ -183,12 +193,7 @@ class Builder:
         a = self.positive(a, layer)
         return Element(self.add(AtLeast(threshold), (a.wire,), layer, 0), 0)
 
-    def finish(
-        self,
-        outputs: list[Element],
-        output_types: list[IntType],
-        marks: list[tuple[int, list[Element], list[IntType]]],
-    ) -> Dataflow:
+    def finish(self, outputs: list[Element], output_types: list[IntType], marks: list[Mark]) -> Dataflow:
         """Return the verified program without dead steps."""
         signed = [self.positive(e, self.layer(self.layers[-1])) for e in outputs]
         flow = Dataflow(
@@ -197,19 +202,15 @@ class Builder:
             outputs=tuple(self._port(e, t) for e, t in zip(signed, output_types, strict=True)),
             layers=tuple(self.layers),
             marks=tuple(
-                (layer, tuple(self._port(e, t) for e, t in zip(elements, types, strict=True)))
-                for layer, elements, types in marks
+                (mark.layer, tuple(map(self._port, mark.elements, mark.types, mark.offsets or [0] * len(mark.types))))
+                for mark in marks
             ),
         )
         flow = remove_dead_steps(flow)
         flow.verify()
         return flow
 
-    def _port(self, element: Element, kind: IntType) -> Port:
-        if element.negated:
-            return Port(-1, 0, kind)  # no wire holds it
-        zeros = kind.frac - element.frac
-        if self.is_zero(element.wire):
-            zeros = 0
+    def _port(self, element: Element, kind: IntType, offset: int = 0) -> Port:
+        zeros = 0 if self.is_zero(element.wire) else kind.frac - element.frac
         assert zeros >= 0, "an output grid is coarser than its wire"
-        return Port(element.wire, zeros, kind)
+        return Port(element.wire, zeros, kind, element.negated, offset)

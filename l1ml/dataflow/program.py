@@ -33,11 +33,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Port:
-    """An observable element: ``wire`` and ``zeros`` zero bits below it, on the grid and range of ``type``."""
+    """An observable element: ``±wire * 2**zeros + offset``, on the grid and range of ``type``.
+
+    Outputs have neither sign nor offset; layers inside may, where the next layer takes care of them.
+    """
 
     wire: int
     zeros: int
     type: IntType
+    negated: bool = False
+    offset: int = 0
+
+    def code(self, value: IntArray) -> IntArray:
+        """Return the element's code for values of the wire."""
+        moved = value << self.zeros
+        return np.asarray((-moved if self.negated else moved) + self.offset)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,8 @@ class Dataflow:
         wires = len(self.inputs) + len(self.steps)
         for port in self.outputs:
             assert 0 <= port.wire < wires
+            assert not port.negated
+            assert port.offset == 0
             kind = self.type_of(port.wire)
             assert port.type.lo <= kind.lo << port.zeros <= kind.hi << port.zeros <= port.type.hi, (
                 "output range"
@@ -101,7 +113,7 @@ class Dataflow:
 
     def read(self, wires: Sequence[IntArray], ports: Sequence[Port]) -> IntArray:
         """Return the codes of ports, (events, ports), from the values of all wires."""
-        columns = np.broadcast_arrays(wires[0], *(wires[p.wire] << p.zeros for p in ports))[1:]
+        columns = np.broadcast_arrays(wires[0], *(p.code(wires[p.wire]) for p in ports))[1:]
         return np.stack(columns, axis=-1)
 
     def __str__(self) -> str:

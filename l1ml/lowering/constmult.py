@@ -189,8 +189,13 @@ def _search(
 ) -> AdderGraph:
     from alkaid.cmvm import cmvm_solve
 
-    intervals = [(kinds[r].lo * 2.0 ** -kinds[r].frac, kinds[r].hi * 2.0 ** -kinds[r].frac, 2.0 ** -kinds[r].frac) for r in rows]
-    kernel = np.ascontiguousarray(matrix[np.ix_(rows, columns)], dtype=np.float32)  # the solver reads C order only
+    intervals = [
+        (kinds[r].lo * 2.0 ** -kinds[r].frac, kinds[r].hi * 2.0 ** -kinds[r].frac, 2.0 ** -kinds[r].frac)
+        for r in rows
+    ]
+    kernel = np.ascontiguousarray(
+        matrix[np.ix_(rows, columns)], dtype=np.float32
+    )  # the solver reads C order only
     first, second = cmvm_solve(kernel, method[0], method[1], -1, -2, intervals, None, True)
     terms: list[Term] = []
     ends: list[tuple[int, int, bool] | None] = [(int(r), 0, False) for r in rows]
@@ -213,9 +218,13 @@ def _read_half(
             shift = half.inp_shifts[op.data[0]]
             nodes.append(None if source is None else (source[0], source[1] + shift, source[2]))
         elif op.opcode in (0, 1):
-            nodes.append(_combine(nodes[op.addr[0]], nodes[op.addr[1]], op.data[0], op.opcode == 1, n_inputs, terms))
+            nodes.append(
+                _combine(nodes[op.addr[0]], nodes[op.addr[1]], op.data[0], op.opcode == 1, n_inputs, terms)
+            )
         else:
-            raise ToolError(f"alkaid's solver used operation {op.opcode}, which is not a sum", fix="install alkaid 0.8.2")
+            raise ToolError(
+                f"alkaid's solver used operation {op.opcode}, which is not a sum", fix="install alkaid 0.8.2"
+            )
     out: list[tuple[int, int, bool] | None] = []
     for index, shift, negate in zip(half.out_idxs, half.out_shifts, half.out_negs, strict=True):
         node = nodes[index] if index >= 0 else None
@@ -224,7 +233,12 @@ def _read_half(
 
 
 def _combine(
-    a: tuple[int, int, bool] | None, b: tuple[int, int, bool] | None, shift: int, subtract: bool, n_inputs: int, terms: list[Term]
+    a: tuple[int, int, bool] | None,
+    b: tuple[int, int, bool] | None,
+    shift: int,
+    subtract: bool,
+    n_inputs: int,
+    terms: list[Term],
 ) -> tuple[int, int, bool] | None:
     """Enter ``a ± b * 2**shift``; shifts and signs of the operands move to the result."""
     if b is None:
@@ -239,7 +253,15 @@ def _combine(
 
 
 def _key(matrix: IntArray, kinds: Sequence[IntType]) -> str:
-    facts = [CACHE_FORMAT, SEARCHES, MAX_RESTARTS, SEED, _solver_version(), [[k.lo, k.hi, k.frac] for k in kinds], matrix.tolist()]
+    facts = [
+        CACHE_FORMAT,
+        SEARCHES,
+        MAX_RESTARTS,
+        SEED,
+        _solver_version(),
+        [[k.lo, k.hi, k.frac] for k in kinds],
+        matrix.tolist(),
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

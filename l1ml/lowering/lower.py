@@ -8,7 +8,7 @@ from functools import singledispatch
 
 import numpy as np
 
-from l1ml.dataflow.build import Builder, Element
+from l1ml.dataflow.build import Builder, Element, Mark
 from l1ml.dataflow.op import Floor, Wrap
 from l1ml.dataflow.program import Dataflow
 from l1ml.errors import ModelError
@@ -31,9 +31,12 @@ def lower(program: TensorProgram) -> Dataflow:
     for port in program.inputs:
         tensors.append([Element(first + k, port.type.at(k).frac) for k in range(port.type.size)])
         first += port.type.size
-    readers = [sum(s.source == t for s in program.steps) for t in range(len(program.inputs) + len(program.steps))]
+    readers = [
+        sum(s.source == t for s in program.steps) for t in range(len(program.inputs) + len(program.steps))
+    ]
     observed = {tensor for _, tensor in program.outputs}
     skip: set[int] = set()
+    pending: dict[int, list[int]] = {}  # constants that the next layer adds
     for tensor, step in program.numbered():
         if tensor in skip:
             continue
@@ -49,26 +52,37 @@ def lower(program: TensorProgram) -> Dataflow:
             and isinstance(following.op, primitives.Requantize)
         ):
             joined = _add_and_requantize(
-                step.op, following.op, build, tensors[step.source], program.type_of(step.source), build.layer(following.layer)
+                step.op,
+                following.op,
+                build,
+                tensors[step.source],
+                program.type_of(step.source),
+                build.layer(following.layer),
             )
         if joined is not None:
             tensors += [tensors[step.source], joined]  # the sum itself is never made
             skip.add(tensor + 1)
+            kind = program.type_of(tensor)
+            up = kind.frac - step.op.frac
+            pending[tensor] = (np.broadcast_to(step.op.constant, kind.shape) << up).tolist()
             continue
         tensors.append(_lower(step.op, build, tensors[step.source], program.type_of(step.source), layer))
     outputs = [e for _, t in program.outputs for e in tensors[t]]
     types = [program.type_of(t).at(k) for _, t in program.outputs for k in range(program.type_of(t).size)]
-    gone = {t - 1 for t in skip}
     marks = [
-        (build.layer(name), tensors[t], [program.type_of(t).at(k) for k in range(program.type_of(t).size)])
+        Mark(build.layer(name), tensors[t], [program.type_of(t).at(k) for k in range(program.type_of(t).size)], pending.get(t))
         for name, t in program.marks
-        if t not in gone
     ]
     return build.finish(outputs, types, marks)
 
 
 def _add_and_requantize(
-    bias: primitives.AddConst, quantize: primitives.Requantize, build: Builder, x: list[Element], kind: TensorType, layer: int
+    bias: primitives.AddConst,
+    quantize: primitives.Requantize,
+    build: Builder,
+    x: list[Element],
+    kind: TensorType,
+    layer: int,
 ) -> list[Element] | None:
     """Move a bias that lies on the quantizer's grid behind the rounding: one carry chain does both.
 
@@ -101,12 +115,16 @@ def _on_grid(build: Builder, element: Element, frac: int, layer: int) -> Element
 
 
 @singledispatch
-def _lower(op: primitives.Primitive, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _lower(
+    op: primitives.Primitive, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     raise AssertionError(f"{type(op).__name__} has no lowering")
 
 
 @_lower.register
-def _matmul(op: primitives.ConstMatmul, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _matmul(
+    op: primitives.ConstMatmul, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     n_in = op.matrix.shape[0]
     out: list[Element] = []
     for first in range(0, len(x), n_in):
@@ -115,21 +133,28 @@ def _matmul(op: primitives.ConstMatmul, build: Builder, x: list[Element], kind: 
 
 
 @_lower.register
-def _add_const(op: primitives.AddConst, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _add_const(
+    op: primitives.AddConst, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     constants = np.broadcast_to(op.constant, kind.shape).ravel()
     return [
-        build.sum(e, build.constant(int(n), op.frac, layer), layer) if n else e for e, n in zip(x, constants, strict=True)
+        build.sum(e, build.constant(int(n), op.frac, layer), layer) if n else e
+        for e, n in zip(x, constants, strict=True)
     ]
 
 
 @_lower.register
-def _quantize(op: primitives.Requantize, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _quantize(
+    op: primitives.Requantize, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     into, frac = op.into, op.into.type.frac
     out = []
     for element in x:
         rounded = _on_grid(build, build.round(element, frac, into.rounding, layer), frac, layer)
         raw = build.kind(rounded)
-        if into.overflow in (Overflow.SAT, Overflow.SAT_SYM) or (into.type.lo <= raw.lo and raw.hi <= into.type.hi):
+        if into.overflow in (Overflow.SAT, Overflow.SAT_SYM) or (
+            into.type.lo <= raw.lo and raw.hi <= into.type.hi
+        ):
             out.append(build.clip(rounded, into.lo, into.type.hi, layer))
         elif into.overflow is Overflow.WRAP:
             wire = build.add(Wrap(into.type.width, into.type.signed), (rounded.wire,), layer, frac)
@@ -143,12 +168,16 @@ def _quantize(op: primitives.Requantize, build: Builder, x: list[Element], kind:
 
 
 @_lower.register
-def _relu(op: primitives.Relu, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _relu(
+    op: primitives.Relu, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     return [build.clip(element, 0, max(build.kind(element).hi, 0), layer) for element in x]
 
 
 @_lower.register
-def _rescale(op: primitives.Rescale, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _rescale(
+    op: primitives.Rescale, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     out = []
     grid = kind.max_frac
     channels = len(op.multiplier)
@@ -165,7 +194,9 @@ def _rescale(op: primitives.Rescale, build: Builder, x: list[Element], kind: Ten
 
 
 @_lower.register
-def _steps(op: primitives.Steps, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _steps(
+    op: primitives.Steps, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     out = []
     for number, element in enumerate(x):
         c = number % len(op.base)
@@ -181,5 +212,7 @@ def _steps(op: primitives.Steps, build: Builder, x: list[Element], kind: TensorT
 
 
 @_lower.register
-def _reshape(op: primitives.Reshape, build: Builder, x: list[Element], kind: TensorType, layer: int) -> list[Element]:
+def _reshape(
+    op: primitives.Reshape, build: Builder, x: list[Element], kind: TensorType, layer: int
+) -> list[Element]:
     return x

@@ -248,8 +248,10 @@ def _probes(
                 "signal": f"stage_{stage}.{names[port.wire]}",
                 "width": kind.width,
                 "signed": kind.signed,
+                "frac": port.type.frac,
                 "shift": port.zeros,
-                "negate": False,
+                "negate": port.negated,
+                "offset": port.offset,
                 "cycle": stage + 1,
             }
         )

@@ -75,7 +75,8 @@ def wire_names(flow: Dataflow, input_names: list[str]) -> list[str]:
     names: list[str | None] = [*input_names, *(None for _ in flow.steps)]
     for layer, ports in flow.marks:
         for number, port in enumerate(ports):
-            if port.wire >= 0 and names[port.wire] is None:
+            whole = port.wire >= 0 and not port.negated and not port.offset
+            if whole and names[port.wire] is None:
                 names[port.wire] = f"{layers[layer]}_{number}"
     counters = [0] * len(layers)
     for wire, step in flow.defined():
