@@ -32,5 +32,7 @@ def path(*parts: str) -> Path:
     """Return the path of one asset, for example ``path("interfaces", "emp")``; it must exist."""
     found = root().joinpath(*parts)
     if not found.exists():
-        raise ToolError(f"missing file of the installation: {'/'.join(parts)}", where=(str(root()),), fix="reinstall l1ml")
+        raise ToolError(
+            f"missing file of the installation: {'/'.join(parts)}", where=(str(root()),), fix="reinstall l1ml"
+        )
     return found

@@ -34,8 +34,12 @@ _CORE_SCHEMA = (
 )
 
 
+def _refusal(problem: str, place: Any) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain data; no aliases (they can multiply without bound), no repeated keys, limited depth."""
+    """Plain data; no aliases (they can multiply without bound), no tags, no repeated keys, limited depth."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  PyYAML's own name and form
 
@@ -45,46 +49,33 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose one node; counts how deep it lies."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self._mark()
-            raise yaml.MarkedYAMLError(
-                problem="aliases (*name) are not allowed; write the value out", problem_mark=mark
-            )
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal("aliases (*name) are not allowed; write the value out", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refusal(f"tags are not allowed, found {event.tag!r:.60}", event)
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            mark = self._mark()
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+            raise _refusal(f"nested deeper than {MAX_DEPTH} levels", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
-
-    def _mark(self) -> Any:
-        return self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it out
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping; a repeated key is an error, not a replacement."""
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be text or a number", problem_mark=key_node.start_mark
-                )
+                raise _refusal("a key must be text or a number", key_node)
             key = self.construct_object(key_node, deep=True)
             if key in mapping:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
+                raise _refusal(f"key {key!r} is given twice", key_node)
             mapping[key] = self.construct_object(value_node, deep=deep)
         return mapping
 
     def construct_core_int(self, node: yaml.ScalarNode) -> int:
         """Read a decimal or hexadecimal integer; no octal by a leading zero, no base 60."""
-        text = self.construct_scalar(node)
-        if not _INT.fullmatch(str(text)):
-            raise yaml.MarkedYAMLError(
-                problem=f"{text!r:.60} is not a whole number", problem_mark=node.start_mark
-            )
-        return int(str(text), 0)
+        return int(str(self.construct_scalar(node)), 0)
 
 
 class _Dumper(yaml.SafeDumper):

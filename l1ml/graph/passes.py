@@ -97,7 +97,7 @@ def input_quantizers(model: Model, given: str | Mapping[str, str] | None) -> Mod
             kind = (
                 Quantizer.parse(str(wanted[layer.name]))
                 if layer.name in wanted
-                else _own_quantizer(model, layer)
+                else own_quantizer(model, layer)
             )
             if kind is None:
                 lost.append(layer.name)
@@ -113,7 +113,8 @@ def input_quantizers(model: Model, given: str | Mapping[str, str] | None) -> Mod
     return replace(model, layers=tuple(layers))
 
 
-def _own_quantizer(model: Model, layer: Input) -> Quantizer | None:
+def own_quantizer(model: Model, layer: Input) -> Quantizer | None:
+    """Return the quantizer that the network itself applies to an input, the same for all its readers."""
     if layer.quantizer is not None:
         return layer.quantizer
     readers = [other for other in model.layers if layer.name in other.inputs]

@@ -96,7 +96,9 @@ class FixedType:
         """
         kind = Quantizer.parse(text)
         if (kind.rounding, kind.overflow) != (Rounding.TRN, Overflow.WRAP):
-            raise ConfigError(f"type {text!r} has rounding or overflow modes; here only fixed<W,I> is allowed")
+            raise ConfigError(
+                f"type {text!r} has rounding or overflow modes; here only fixed<W,I> is allowed"
+            )
         return kind.type
 
 
@@ -133,8 +135,14 @@ class Quantizer:
         """
         match = _TEXT.fullmatch(text)
         parts = [part.strip() for part in match.group(2).split(",")] if match else []
-        if match is None or not 2 <= len(parts) <= 4 or not all(re.fullmatch(r"-?\d{1,4}", p) for p in parts[:2]):
-            raise ConfigError(f"not a fixed-point type: {text!r}", fix="write fixed<W,I> or ufixed<W,I>, e.g. fixed<14,4>")
+        if (
+            match is None
+            or not 2 <= len(parts) <= 4
+            or not all(re.fullmatch(r"-?\d{1,4}", p) for p in parts[:2])
+        ):
+            raise ConfigError(
+                f"not a fixed-point type: {text!r}", fix="write fixed<W,I> or ufixed<W,I>, e.g. fixed<14,4>"
+            )
         modes = [part.upper().removeprefix("AP_").removeprefix("AC_") for part in parts[2:]]
         try:
             rounding = Rounding(modes[0]) if modes else Rounding.TRN
@@ -156,19 +164,13 @@ def round_codes(scaled: RealArray, rounding: Rounding) -> RealArray:
         return np.rint(scaled)
     if rounding is Rounding.TRN:
         return np.floor(scaled)
+    whole = np.trunc(scaled)
     if rounding is Rounding.TRN_ZERO:
-        return np.trunc(scaled)
-    floor = np.floor(scaled)
-    rest = scaled - floor  # exact; floor(x + 0.5) is not, x + 0.5 may round up
-    if rounding is Rounding.RND:
-        up = rest >= 0.5
-    elif rounding is Rounding.RND_MIN_INF:
-        up = rest > 0.5
-    elif rounding is Rounding.RND_INF:
-        up = np.where(scaled >= 0, rest >= 0.5, rest > 0.5)
-    else:
-        up = np.where(scaled >= 0, rest > 0.5, rest >= 0.5)
-    return np.asarray(floor + up, dtype=np.float64)
+        return whole
+    rest = scaled - whole  # exact, in (-1, 1); scaled - floor(scaled) is not, just above -0.5
+    up = rest >= 0.5 if rounding in (Rounding.RND, Rounding.RND_INF) else rest > 0.5
+    down = rest <= -0.5 if rounding in (Rounding.RND_MIN_INF, Rounding.RND_INF) else rest < -0.5
+    return np.asarray(whole + up - down, dtype=np.float64)
 
 
 def shift_codes(codes: IntArray, drop: int, rounding: Rounding) -> IntArray:
@@ -183,7 +185,7 @@ def shift_codes(codes: IntArray, drop: int, rounding: Rounding) -> IntArray:
     if drop > MAX_WIDTH:  # |code| < 2**62: everything is below half an LSB
         toward = {Rounding.TRN: np.where(codes < 0, -1, 0)}
         return np.asarray(toward.get(rounding, np.zeros_like(codes)), dtype=np.int64)
-    floor = codes >> drop
+    floor: IntArray = codes >> drop
     rest = codes - (floor << drop)
     half = 1 << (drop - 1)
     if rounding is Rounding.TRN:
@@ -198,22 +200,29 @@ def shift_codes(codes: IntArray, drop: int, rounding: Rounding) -> IntArray:
         return floor + np.where(codes >= 0, rest >= half, rest > half)
     if rounding is Rounding.RND_ZERO:
         return floor + np.where(codes >= 0, rest > half, rest >= half)
-    return floor + ((rest > half) | ((rest == half) & ((floor & 1) == 1)))
+    return np.asarray(floor + ((rest > half) | ((rest == half) & ((floor & 1) == 1))), dtype=np.int64)
 
 
 def overflow_codes(codes: IntArray, kind: FixedType, overflow: Overflow) -> IntArray:
     """Bring integer codes into ``kind.lo..kind.hi`` by the given overflow mode."""
     if overflow is Overflow.WRAP:
         span = np.int64(1) << np.int64(kind.width)
-        return (codes - kind.lo) % span + kind.lo
+        return np.asarray((codes - kind.lo) % span + kind.lo, dtype=np.int64)
     if overflow is Overflow.SAT_ZERO:
         return np.where((codes < kind.lo) | (codes > kind.hi), 0, codes)
     lo = kind.lo + (overflow is Overflow.SAT_SYM and kind.signed)
-    return np.clip(codes, lo, kind.hi)
+    return np.asarray(np.clip(codes, lo, kind.hi), dtype=np.int64)
 
 
 def requantize_codes(codes: IntArray, frac: int, into: Quantizer) -> IntArray:
     """Convert codes with ``frac`` fraction bits into codes of ``into``: round, then overflow."""
+    append = into.type.frac - frac
+    if append > 0 and into.overflow is not Overflow.WRAP:
+        # Zeros appended to a code beyond this limit could leave int64; it overflows the type in any case.
+        limit = max(1, (1 << MAX_WIDTH) >> append)
+        codes = np.asarray(np.clip(codes, -limit, limit), dtype=np.int64)
+        append = min(append, MAX_WIDTH)
+        return overflow_codes(codes << append, into.type, into.overflow)
     return overflow_codes(shift_codes(codes, frac - into.type.frac, into.rounding), into.type, into.overflow)
 
 
@@ -245,11 +254,21 @@ def quantize_codes(values: ArrayLike, into: Quantizer) -> IntArray:
     if not np.isfinite(real).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
         raise RangeError(f"value {real[index]} at index {index} is not a finite number")
-    rounded = round_codes(np.ldexp(real, into.type.frac), into.rounding)
+    rounded = round_codes(_in_lsb(real, into.type.frac), into.rounding)
     if into.overflow is Overflow.WRAP:
-        rounded = np.mod(rounded - into.type.lo, 2.0**into.type.width) + into.type.lo  # exact in float64
-    bound = 2.0 ** (MAX_WIDTH + 0)
+        rounded = np.fmod(rounded, 2.0**into.type.width)  # exact for every float64
+    bound = 2.0**MAX_WIDTH
     return overflow_codes(np.clip(rounded, -bound, bound).astype(np.int64), into.type, into.overflow)
+
+
+def _in_lsb(real: RealArray, frac: int) -> RealArray:
+    """Divide finite values by the LSB, exactly.
+
+    Beyond 2**+-700 only the sign matters, to rounding and to every overflow mode: such values are
+    moved to that bound, so that the division neither overflows nor underflows.
+    """
+    magnitude = np.clip(np.abs(real), 2.0**-700, 2.0**700)
+    return np.ldexp(np.where(real == 0, 0.0, np.copysign(magnitude, real)), frac)
 
 
 def to_codes(values: ArrayLike, kind: FixedType) -> IntArray:
@@ -265,16 +284,17 @@ def to_codes(values: ArrayLike, kind: FixedType) -> IntArray:
         >>> to_codes([0.25, -1.5], FixedType(True, 8, 6))
         array([ 1, -6])
     """
-    scaled = np.ldexp(np.asarray(values, dtype=np.float64), kind.frac)
-    inside = (scaled >= kind.lo) & (scaled <= kind.hi)  # false for NaN
+    scaled = _in_lsb(np.asarray(values, dtype=np.float64), kind.frac)
+    # False for NaN.  hi + 1 is a power of two and exact; hi itself is rounded up by float64 above 53 bits.
+    inside = (scaled >= kind.lo) & (scaled <= kind.hi) & (scaled < float(kind.hi + 1))
     bad = ~(inside & (scaled == np.rint(scaled)))
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         value, lsb = float(np.asarray(values)[index]), 2.0**-kind.frac
         reason = "is off the grid of" if inside[index] else "is outside"
         raise RangeError(
-            f"value {value!r} at index {index} {reason} {kind} ({kind.lo * lsb} to {kind.hi * lsb} in steps of {lsb}); "
-            f"{int(bad.sum())} of {bad.size} values are not exact",
-            fix=f'round them yourself with l1ml.quantize(x, "{str(kind)[:-1]},RND_CONV,SAT>"), or widen the type',
+            f"value {value!r} at index {index} {reason} {kind} ({kind.lo * lsb} to {kind.hi * lsb} "
+            f"in steps of {lsb}); {int(bad.sum())} of {bad.size} values are not exact",
+            fix=f'round them yourself: l1ml.quantize(x, "{str(kind)[:-1]},RND_CONV,SAT>"), or widen the type',
         )
     return scaled.astype(np.int64)

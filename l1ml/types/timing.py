@@ -26,7 +26,9 @@ class Clock:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mhz) and 1.0 <= self.mhz <= 1500.0):
-            raise TimingError(f"clock of {self.mhz} MHz; allowed are 1 to 1500 MHz", fix="set clock_mhz, e.g. 360.71")
+            raise TimingError(
+                f"clock of {self.mhz} MHz; allowed are 1 to 1500 MHz", fix="set clock_mhz, e.g. 360.71"
+            )
 
     @property
     def period_ns(self) -> float:

@@ -34,15 +34,27 @@ def _cases() -> dict[str, tuple[TensorProgram, float]]:
     cases = {}
     for number, rounding in enumerate(networks.ROUNDINGS):
         overflow = ("SAT", "SAT_SYM", "WRAP")[number % 3]
-        net = networks.mlp((4, 6, 3), seed=number, hidden=f"fixed<4,1,{rounding},{overflow}>", bias_frac=(None, 2, 5)[number % 3])
-        cases[f"{rounding.lower()}_{overflow.lower()}"] = (networks.program(net), (160.0, 360.71, 480.0)[number % 3])
-    for number, hidden in enumerate(("ufixed<3,-1,RND_CONV,SAT>", "fixed<4,6,RND,SAT>", "ufixed<12,4,RND_CONV,SAT>")):
+        net = networks.mlp(
+            (4, 6, 3),
+            seed=number,
+            hidden=f"fixed<4,1,{rounding},{overflow}>",
+            bias_frac=(None, 2, 5)[number % 3],
+        )
+        cases[f"{rounding.lower()}_{overflow.lower()}"] = (
+            networks.program(net),
+            (160.0, 360.71, 480.0)[number % 3],
+        )
+    for number, hidden in enumerate(
+        ("ufixed<3,-1,RND_CONV,SAT>", "fixed<4,6,RND,SAT>", "ufixed<12,4,RND_CONV,SAT>")
+    ):
         cases[f"grid{number}"] = (networks.program(networks.mlp((4, 5, 3), hidden=hidden)), 360.71)
     cases["one_clock"] = (networks.program(networks.mlp((3, 3, 2))), 20.0)
     rng = np.random.default_rng(9)
     layers: tuple[model.Layer, ...] = (
         model.Input("a", (), (6,)),
-        model.Affine("bn", ("a",), rng.normal(0, 1, 6).astype(np.float32), rng.normal(0, 1, 6).astype(np.float32)),
+        model.Affine(
+            "bn", ("a",), rng.normal(0, 1, 6).astype(np.float32), rng.normal(0, 1, 6).astype(np.float32)
+        ),
         model.Quantize("q", ("bn",), Quantizer.parse("fixed<4,2,RND_CONV,SAT>")),
         model.Dense("fc", ("q",), rng.integers(-4, 4, (6, 3)) / 4, np.array([0.25, -1.0, 0.0])),
         model.Sign("sign", ("fc",), 0.5),
@@ -92,10 +104,19 @@ def test_every_bit_of_every_core(tmp_path: Path) -> None:
             )
         ins.append(Wire(f"{name}_i", input_width(pipe)))
         ports.append(f"input wire logic [{input_width(pipe) - 1}:0] {name}_i")
-    head = ",\n".join(["input wire logic clk_i", "input wire logic rst_i", "input wire logic valid_i", *ports])
+    head = ",\n".join(
+        ["input wire logic clk_i", "input wire logic rst_i", "input wire logic valid_i", *ports]
+    )
     top = tmp_path / "many.sv"
     top.write_text(f"module many (\n{head}\n);\n" + "\n".join(body) + "\nendmodule\n")
-    harness = build([*sorted(files, key=lambda f: "_pkg" not in f.name), top], "many", ins, outs, tmp_path / "b", fast="-O0")
+    harness = build(
+        [*sorted(files, key=lambda f: "_pkg" not in f.name), top],
+        "many",
+        ins,
+        outs,
+        tmp_path / "b",
+        fast="-O0",
+    )
 
     codes = {name: networks.random_codes(net, EVENTS) for name, (net, _) in cases.items()}
     rng = np.random.default_rng(4)
@@ -116,9 +137,13 @@ def test_every_bit_of_every_core(tmp_path: Path) -> None:
         kinds = [(max(1, p.type.width), p.type.signed) for p in pipe.flow.outputs]
         for hold in (0, 1):
             valid = out[:, harness.column(f"{name}_{hold}_valid")][:, 0]
-            np.testing.assert_array_equal(np.flatnonzero(valid), first + pipe.stages, err_msg=f"{name}: latency")
+            np.testing.assert_array_equal(
+                np.flatnonzero(valid), first + pipe.stages, err_msg=f"{name}: latency"
+            )
             rows = out[first + pipe.stages][:, harness.column(f"{name}_{hold}_data")]
-            np.testing.assert_array_equal(unpack(rows, _slots(kinds)), expected, err_msg=f"{name} HoldIdle={hold}")
+            np.testing.assert_array_equal(
+                unpack(rows, _slots(kinds)), expected, err_msg=f"{name} HoldIdle={hold}"
+            )
 
 
 def test_lint_is_clean(tmp_path: Path) -> None:
@@ -130,5 +155,13 @@ def test_lint_is_clean(tmp_path: Path) -> None:
         core = Core("tiny_core", tuple(f"x_{k}" for k in range(len(pipe.flow.inputs))), net.digest)
         (tmp_path / "tiny_core_pkg.sv").write_text(print_package(core, pipe))
         (tmp_path / "tiny_core.sv").write_text(print_core(core, pipe))
-        command = ["verilator", "--lint-only", "-Wall", str(tmp_path / "tiny_core_pkg.sv"), str(tmp_path / "tiny_core.sv")]
-        simulators.run(command, log=tmp_path / "log", env=simulators.environment(verilator), what=f"lint of {name}")
+        command = [
+            "verilator",
+            "--lint-only",
+            "-Wall",
+            str(tmp_path / "tiny_core_pkg.sv"),
+            str(tmp_path / "tiny_core.sv"),
+        ]
+        simulators.run(
+            command, log=tmp_path / "log", env=simulators.environment(verilator), what=f"lint of {name}"
+        )

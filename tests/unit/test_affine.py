@@ -42,7 +42,9 @@ def _check(net: model.Model, input_type: str) -> str:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("quantizer", ["ufixed<4,1,RND_CONV,SAT>", "fixed<5,2,TRN,SAT>", "fixed<4,0,RND,SAT_SYM>"])
+@pytest.mark.parametrize(
+    "quantizer", ["ufixed<4,1,RND_CONV,SAT>", "fixed<5,2,TRN,SAT>", "fixed<4,0,RND,SAT_SYM>"]
+)
 @pytest.mark.parametrize("relu", [False, True])
 def test_every_code_equals_float32(seed: int, quantizer: str, relu: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -52,11 +54,16 @@ def test_every_code_equals_float32(seed: int, quantizer: str, relu: bool) -> Non
 
 
 def test_simple_scales_need_no_thresholds() -> None:
-    assert _check(_network(np.array([0.75, -0.5]), np.array([0.125, 0.0]), "fixed<6,2,TRN,SAT>"), "fixed<8,3>") == "Rescale"
+    assert (
+        _check(_network(np.array([0.75, -0.5]), np.array([0.125, 0.0]), "fixed<6,2,TRN,SAT>"), "fixed<8,3>")
+        == "Rescale"
+    )
 
 
 def test_half_even_ties_fall_back_to_thresholds() -> None:
-    assert _check(_network(np.array([0.5]), np.array([0.0]), "fixed<6,3,RND_CONV,SAT>"), "fixed<8,3>") == "Steps"
+    assert (
+        _check(_network(np.array([0.5]), np.array([0.0]), "fixed<6,3,RND_CONV,SAT>"), "fixed<8,3>") == "Steps"
+    )
 
 
 def test_negative_scale_counts_down() -> None:

@@ -46,7 +46,6 @@ def _texts(tree: ast.AST) -> list[ast.Constant]:
 
 def test_no_message_lacks_its_f(root: Path) -> None:
     """A name in braces inside a plain string of a raise statement is a forgotten ``f``."""
-
     lost = []
     for file in sorted((root / "l1ml").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -99,6 +99,28 @@ def test_shift_codes_is_division_by_a_power_of_two(code: int, drop: int, mode: R
     assert int(shift_codes(np.array([code]), drop, mode)[0]) == expected
 
 
+@pytest.mark.parametrize("mode", Rounding)
+def test_rounding_of_all_small_codes(mode: Rounding) -> None:
+    codes = np.arange(-70, 71)
+    for drop in range(9):
+        expected = [exact_round(Fraction(int(n), 2**drop), mode) for n in codes]
+        assert shift_codes(codes, drop, mode).tolist() == expected, f"drop {drop}"
+        assert round_codes(codes / 2.0**drop, mode).tolist() == expected, f"drop {drop}"
+
+
+@pytest.mark.parametrize("mode", Overflow)
+@pytest.mark.parametrize("signed", [True, False])
+def test_overflow_of_all_small_codes(mode: Overflow, signed: bool) -> None:
+    codes = np.arange(-70, 71)
+    for width in range(1, 8):
+        kind = FixedType(signed, width, 3)
+        expected = [exact_overflow(int(n), kind, mode) for n in codes]
+        assert overflow_codes(codes, kind, mode).tolist() == expected, f"width {width}"
+        reached = Quantizer(kind, overflow=mode).int_type
+        assert min(expected) == reached.lo or width == 7, f"width {width}"
+        assert max(expected) == reached.hi or width == 7, f"width {width}"
+
+
 @given(st.integers(-(2**62), 2**62), types, overflows)
 def test_overflow_codes(code: int, kind: FixedType, mode: Overflow) -> None:
     assert int(overflow_codes(np.array([code]), kind, mode)[0]) == exact_overflow(code, kind, mode)
@@ -115,6 +137,8 @@ def test_requantize_codes(code: int, frac: int, into: Quantizer) -> None:
 
 @given(finite | near_ties(), quantizers)
 @example(3.0, Quantizer.parse("fixed<62,62>"))
+@example(-1.0, Quantizer.parse("fixed<62,62>"))
+@example(2.0**63 + 2.0**12, Quantizer.parse("fixed<14,14>"))
 @example(1e308, Quantizer.parse("fixed<62,-124,RND,SAT>"))
 @example(-5e-324, Quantizer.parse("fixed<8,124>"))
 def test_quantize_codes(x: float, into: Quantizer) -> None:
@@ -192,7 +216,9 @@ def test_text_that_is_no_type(text: str, message: str) -> None:
         Quantizer.parse(text)
 
 
-@pytest.mark.parametrize("text", ["fixed<0,0>", "fixed<63,3>", "ufixed<999,0>", "fixed<8,200>", "fixed<8,-200>"])
+@pytest.mark.parametrize(
+    "text", ["fixed<0,0>", "fixed<63,3>", "ufixed<999,0>", "fixed<8,200>", "fixed<8,-200>"]
+)
 def test_type_out_of_bounds(text: str) -> None:
     with pytest.raises(RangeError, match=r"allowed are"):
         Quantizer.parse(text)

@@ -78,7 +78,9 @@ def test_requantize_range_is_exact_over_every_code(rounding: str, overflow: str)
 
 
 def test_wide_network_uses_double_and_stays_exact() -> None:
-    net = networks.program(networks.mlp((40, 30, 2), bits=12, hidden="fixed<16,6,RND_CONV,SAT>"), "fixed<16,6>")
+    net = networks.program(
+        networks.mlp((40, 30, 2), bits=12, hidden="fixed<16,6,RND_CONV,SAT>"), "fixed<16,6>"
+    )
     codes = networks.random_codes(net, EVENTS)
     emulator = Emulator(net)
     assert emulator._plan is not None
@@ -97,7 +99,9 @@ def test_float32_and_float64_inputs_give_the_same() -> None:
 
 
 @pytest.mark.parametrize("engine", ["native", "array", "reference"])
-@pytest.mark.parametrize(("value", "text"), [(0.01, "off the grid"), (4.0, "outside"), (float("nan"), "outside")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01, "off the grid"), (4.0, "outside"), (float("nan"), "outside")]
+)
 def test_input_off_the_grid_is_refused(engine: str, value: float, text: str) -> None:
     net = networks.program(networks.mlp())
     x = np.zeros((100, 5))
@@ -141,7 +145,13 @@ def test_network_file_round_trip_and_damage() -> None:
     net = networks.program(networks.mlp())
     text = net.dumps()
     assert loads(text, "x").dumps() == text
-    for damage in ('{"schema": "l1ml-network/1"}', "[]", "{", text.replace("ConstMatmul", "Evil"), text[:200]):
+    for damage in (
+        '{"schema": "l1ml-network/1"}',
+        "[]",
+        "{",
+        text.replace("ConstMatmul", "Evil"),
+        text[:200],
+    ):
         with pytest.raises(ModelError):
             loads(damage, "network.json")
 
@@ -181,5 +191,7 @@ def test_input_type_comes_from_the_network_or_is_asked_for() -> None:
     with pytest.raises(ModelError, match=r"\['y'\]"):
         passes.input_quantizers(net, {"y": "fixed<8,2>"})
     first = model.Quantize("q_in", ("x_in",), Quantizer.parse("fixed<6,2,RND_CONV,SAT>"))
-    fed = replace(net, layers=(net.layers[0], first, replace(net.layers[1], inputs=("q_in",)), *net.layers[2:]))
+    fed = replace(
+        net, layers=(net.layers[0], first, replace(net.layers[1], inputs=("q_in",)), *net.layers[2:])
+    )
     assert str(passes.input_quantizers(fed, None).inputs[0].quantizer) == "fixed<6,2,RND_CONV,SAT>"

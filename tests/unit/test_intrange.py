@@ -47,7 +47,9 @@ def test_small_ranges(lo: int, hi: int, width: int, text: str) -> None:
 
 def test_limits() -> None:
     assert IntType(0, 2**MAX_WIDTH - 1).width == MAX_WIDTH
-    with pytest.raises(RangeError, match=rf"^range 0\.\.{2**MAX_WIDTH} needs 63 bits, at most 62 are supported"):
+    with pytest.raises(
+        RangeError, match=rf"^range 0\.\.{2**MAX_WIDTH} needs 63 bits, at most 62 are supported"
+    ):
         IntType(0, 2**MAX_WIDTH)
     with pytest.raises(RangeError, match=r"needs 63 bits"):
         IntType(-1, 2 ** (MAX_WIDTH - 1))

@@ -26,7 +26,9 @@ OPS = st.one_of(
     st.builds(ops.ShiftAdd, st.integers(0, 6), st.just(value=False), st.booleans()),
     st.just(ops.Negate()),
     st.builds(ops.Floor, st.integers(-3, 8)),
-    st.builds(ops.RoundUp, st.integers(1, 8), st.sampled_from([r for r in Rounding if r is not Rounding.TRN])),
+    st.builds(
+        ops.RoundUp, st.integers(1, 8), st.sampled_from([r for r in Rounding if r is not Rounding.TRN])
+    ),
     st.builds(ops.Increment, st.integers(-9, 9), st.booleans()),
     st.builds(ops.Clip, st.integers(-40, 0), st.integers(1, 40)),
     st.builds(ops.Wrap, st.integers(1, 6), st.booleans()),
@@ -74,7 +76,9 @@ def test_mlp_with_every_rounding_and_overflow(rounding: str, overflow: str, bias
     _check(networks.program(networks.mlp(hidden=f"fixed<4,1,{rounding},{overflow}>", bias_frac=bias_frac)))
 
 
-@pytest.mark.parametrize("hidden", ["ufixed<3,-1,RND_CONV,SAT>", "fixed<4,6,RND,SAT>", "ufixed<12,4,RND_CONV,SAT>"])
+@pytest.mark.parametrize(
+    "hidden", ["ufixed<3,-1,RND_CONV,SAT>", "fixed<4,6,RND,SAT>", "ufixed<12,4,RND_CONV,SAT>"]
+)
 def test_grids_above_and_below_the_sum(hidden: str) -> None:
     _check(networks.program(networks.mlp(hidden=hidden)))
 
@@ -85,7 +89,12 @@ def test_binary_inputs_dead_columns_and_constant_outputs() -> None:
     assert isinstance(dense, model.Dense)
     kernel = dense.kernel.copy()
     kernel[:, 1] = 0
-    _check(networks.program(replace(net, layers=(net.layers[0], replace(dense, kernel=kernel), *net.layers[2:])), "ufixed<1,1>"))
+    _check(
+        networks.program(
+            replace(net, layers=(net.layers[0], replace(dense, kernel=kernel), *net.layers[2:])),
+            "ufixed<1,1>",
+        )
+    )
     dead = replace(dense, kernel=np.zeros_like(dense.kernel))
     only = model.Model("constant", (net.layers[0], dead), (dead.name,))
     flow = lower(networks.program(only))
@@ -98,7 +107,9 @@ def test_normalization_sign_reshape_and_two_inputs() -> None:
         model.Input("a", (), (2, 3)),
         model.Input("b", (), (4,)),
         model.Reshape("flat", ("a",), (-1,)),
-        model.Affine("bn", ("flat",), rng.normal(0, 1, 6).astype(np.float32), rng.normal(0, 1, 6).astype(np.float32)),
+        model.Affine(
+            "bn", ("flat",), rng.normal(0, 1, 6).astype(np.float32), rng.normal(0, 1, 6).astype(np.float32)
+        ),
         model.Quantize("q", ("bn",), Quantizer.parse("fixed<4,2,RND_CONV,SAT>")),
         model.Dense("fc", ("q",), rng.integers(-4, 4, (6, 2)) / 4, np.array([0.25, -1.0])),
         model.Sign("sign", ("b",), 0.5),
@@ -114,7 +125,9 @@ def test_shared_subexpressions_are_built_once() -> None:
     a, b = Element(0, 0), Element(1, 0)
     first = build.sum(a, b, layer)
     assert build.sum(a, b, layer) == first
-    assert build.sum(Element(0, 3), Element(1, 3), layer).wire == first.wire  # the binary point does not matter
+    assert (
+        build.sum(Element(0, 3), Element(1, 3), layer).wire == first.wire
+    )  # the binary point does not matter
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -130,7 +143,10 @@ def test_adder_graph_equals_its_matrix(seed: int) -> None:
 def test_a_wrong_adder_graph_is_noticed() -> None:
     matrix = np.array([[3, 5], [7, -2]])
     graph = constmult.solve(matrix, [IntType(-8, 7), IntType(-8, 7)])
-    broken = replace(graph, terms=(replace(graph.terms[0], negate_second=not graph.terms[0].negate_second), *graph.terms[1:]))
+    broken = replace(
+        graph,
+        terms=(replace(graph.terms[0], negate_second=not graph.terms[0].negate_second), *graph.terms[1:]),
+    )
     assert broken.wrong_column(matrix) is not None
     assert graph.wrong_column(matrix + 1) == 0
 
@@ -140,7 +156,7 @@ def test_solutions_are_cached_and_damage_is_repaired(tmp_path, monkeypatch) -> N
     matrix, kinds = np.array([[3, 5], [7, -2]]), [IntType(-8, 7), IntType(-8, 7)]
     graph = constmult.solve(matrix, kinds)
     (file,) = (tmp_path / "cmvm").glob("*.json")
-    for damage in ("", "{}", file.read_text().replace("[0,1,", "[1,0,", 1), '[2,[],[null,null],0]'):
+    for damage in ("", "{}", file.read_text().replace("[0,1,", "[1,0,", 1), "[2,[],[null,null],0]"):
         file.write_text(damage)
         assert constmult.solve(matrix, kinds) == graph
         assert constmult.AdderGraph.from_json(file.read_text()) == graph

@@ -70,7 +70,11 @@ def test_every_stage_registers_what_a_later_one_reads(flow: Dataflow, family: Fa
             continue
         for source in step.ins:
             for behind in range(made.stage[source], made.stage[wire]):
-                assert source in demand.constants or (source, behind) in demand.held or _reads_nothing(made, wire)
+                assert (
+                    source in demand.constants
+                    or (source, behind) in demand.held
+                    or _reads_nothing(made, wire)
+                )
     assert sum(demand.register_bits) <= sum(made.register_bits)
 
 

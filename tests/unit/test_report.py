@@ -13,6 +13,8 @@ import pytest
 from l1ml.errors import DataError
 from l1ml.report.ranges import from_manifest, range_stats, top_exponent
 from l1ml.report.render import RocInput, write_report
+from l1ml.synth.result import SynthesisResult
+from l1ml.validate.verdict import Check, Verdict
 
 WEIGHTS = {"lo": -31, "hi": 29, "frac": 5, "zeros": 768, "count": 1024}
 
@@ -43,13 +45,29 @@ def manifest() -> dict[str, Any]:
             for k, (name, kind, lut, ff) in enumerate(kinds)
         ],
         "stages": [
-            {"index": k, "delay_ns": 2.1 + 0.05 * k, "registers_bits": 300 + k, "ops": 4, "worst": f"fc1[{k}]"}
+            {"index": k, "delay_ns": 2.1 + 0.05 * k, "registers_bits": 300 + k, "ops": 4,
+             "worst": f"fc1[{k}]"}
             for k in range(11)
         ],
         "estimate": {"lut": 6800, "ff": 2664, "dsp": 0, "bram": 0, "method": "model"},
         "files": [{"path": "firmware/rtl/jets_core.sv", "sha256": "ef" * 32}],
         "tools": {"alkaid": "0.8.2"},
     }  # fmt: skip
+
+
+def verdict(passed: bool, digest: dict[str, str] | None = None) -> Verdict:
+    first = None if passed else {"event": 3, "text": "event 3, layer fc1: expected 7, found 8"}
+    comparison = {
+        "name": "RTL against emulator", "events": 10_000, "values": 50_000, "mismatches": int(not passed),
+        "bad_events": int(not passed), "passed": passed, "first": first,
+    }  # fmt: skip
+    return Verdict(
+        kind="replay",
+        checks=(Check("rtl_equals_emulator", passed, "50,000 values"),),
+        subject={"digest": digest or manifest()["digest"]},
+        comparisons=(comparison,),
+        throughput={"emulator_events_per_s": 6.1e6, "cosim_events_per_s": 4.5e5},
+    )
 
 
 @pytest.fixture
@@ -72,22 +90,12 @@ def activations() -> dict[str, Any]:
 
 def test_full_report(project):
     (project / "reports").mkdir()
-    verdict = {
-        "passed": True,
-        "checks": [{"name": "RTL = emulator", "passed": True, "compared": 50_000, "mismatches": 0}],
-    }
-    (project / "reports" / "verdict.json").write_text(json.dumps(verdict))
-    synthesis = {
-        "top": "jets_core",
-        "tool": "pyosys 0.70",
-        "lut": 7000,
-        "sites": 6100,
-        "ff": 2700,
-        "dsp": 0,
-        "bram": 0,
-        "depth": 19,
-    }
-    (project / "reports" / "synth.json").write_text(json.dumps(synthesis))
+    verdict(True).write_json(project / "reports" / "verdict.json")
+    synthesis = SynthesisResult(
+        top="jets_core", lut=7000, sites=6100, ff=2700, dsp=0, bram=0, carry4=900, depth=19, seconds=20.0,
+        digest="0" * 64, tool="pyosys 0.70",
+    )  # fmt: skip
+    (project / "reports" / "synth.json").write_text(json.dumps(synthesis.to_dict()))
     written = write_report(project, activations=activations(), roc=sample())
     names = ["report.md", "report.json", "pipeline.png", "resources.png", "ranges.png", "roc.png"]
     assert [path.name for path in written] == names
@@ -97,6 +105,7 @@ def test_full_report(project):
         "**PASS**",
         "15 clocks = 41.6 ns = 2 BX",
         "50,000",
+        "6,100 k",
         "7,000",
         "6,100",
         "AUC",
@@ -107,7 +116,7 @@ def test_full_report(project):
     facts = json.loads(written[1].read_text())
     assert facts["passed"] is True
     assert facts["timing"]["worst_stage_ns"] == pytest.approx(2.6)
-    assert facts["timing"]["fastest_clock_mhz"] == pytest.approx(1e3 / 2.72, rel=1e-3)
+    assert facts["timing"]["fastest_clock_mhz"] == pytest.approx(1e3 / 2.6, rel=1e-3)
     assert set(facts["auc"]["emulator"]) == {"g", "q", "<t>"}
     assert facts["auc"]["emulator"]["g"] > facts["auc"]["reference"]["g"] - 0.05
     assert "/" not in "".join(facts["plots"].values())
@@ -123,16 +132,18 @@ def test_without_replay_and_synthesis(project):
 
 
 def test_failed_verdict_is_shown_with_its_place(project):
-    (project / "reports").mkdir()
-    verdict = {
-        "passed": False,
-        "checks": [{"name": "RTL = emulator", "passed": False, "compared": 5, "mismatches": 1}],
-        "first_divergence": {"event": 3, "layer": "fc1", "found": 7, "expected": 8},
-    }
-    (project / "reports" / "verdict.json").write_text(json.dumps(verdict))
+    verdict(False).write_json(project / "reports" / "verdict.json")
     text = write_report(project)[0].read_text()
     assert "**FAIL**" in text
-    assert "layer: `fc1`" in text
+    assert "event 3, layer fc1" in text
+
+
+def test_verdict_of_other_rtl_is_not_shown(project):
+    other = {"network": "00" * 32, "rtl": "00" * 32}
+    verdict(True, other).write_json(project / "reports" / "verdict.json")
+    text = write_report(project)[0].read_text()
+    assert "PASS" not in text
+    assert "earlier conversion" in text
 
 
 def test_same_facts_give_the_same_bytes(project):
@@ -148,13 +159,13 @@ def test_same_facts_give_the_same_bytes(project):
 
 
 def test_missing_or_damaged_facts(tmp_path):
-    with pytest.raises(DataError, match="no l1ml project"):
+    with pytest.raises(DataError, match="no complete project"):
         write_report(tmp_path)
     (tmp_path / "manifest.json").write_text('{"name": "x"')
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="cannot be read"):
         write_report(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"name": "x"}')
-    with pytest.raises(DataError, match="'digest'"):
+    (tmp_path / "manifest.json").write_text('{"schema": "l1ml-manifest/1", "name": "x"}')
+    with pytest.raises(DataError, match="lacks digest"):
         write_report(tmp_path)
 
 

@@ -69,14 +69,15 @@ def test_lines_are_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["module", "a b;c", 'x"); $finish', "../../etc", "fc1\nendmodule", "", "9lives", "Ünï", "x" * 300, "x"]
+    "name",
+    ["module", "a b;c", 'x"); $finish', "../../etc", "fc1\nendmodule", "", "9lives", "Ünï", "x" * 300, "x"],
 )
 def test_layer_names_cannot_reach_the_hdl_unchecked(name: str) -> None:
     net = networks.mlp((3, 2))
     text = _text(replace(net, layers=(net.layers[0], replace(net.layers[1], name=name)), outputs=(name,)))
     body = text[text.index("`default_nettype none") :]
     code = " ".join(line.split("//")[0] for line in body.splitlines())
-    assert not set(code) & set("$\"\\/")
+    assert not set(code) & set('$"\\/')
     assert re.findall(r"\b(?:end)?module\b", code) == ["module", "endmodule"]
     assert text.isascii()
 

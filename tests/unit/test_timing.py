@@ -14,20 +14,23 @@ from l1ml.types.timing import BX_NS, BX_PER_ORBIT, LHC_MHZ, Clock, Latency
 
 
 @pytest.mark.parametrize(
-    ("mhz", "cycles"), [(40.0789, 1), (240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9), (360.0, 8), (200.0, 4)]
+    ("mhz", "cycles"),
+    [(40.0789, 1), (240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9), (360.0, 8), (200.0, 4)],
 )
 def test_cycles_per_bunch_crossing(mhz: float, cycles: int) -> None:
     assert Clock(mhz).cycles_per_bx == cycles
 
 
-@pytest.mark.parametrize(("mhz", "locked"), [(360.71, True), (240.47, True), (320.63, True), (200.0, False), (250.0, False)])
+@pytest.mark.parametrize(
+    ("mhz", "locked"), [(360.71, True), (240.47, True), (320.63, True), (200.0, False), (250.0, False)]
+)
 def test_multiples_of_the_lhc_clock(mhz: float, locked: bool) -> None:
     assert Clock(mhz).is_lhc_multiple is locked
 
 
 def test_a_bunch_crossing_and_an_orbit() -> None:
-    assert pytest.approx(24.951, abs=5e-4) == BX_NS
-    assert BX_PER_ORBIT * BX_NS * 1e-3 == pytest.approx(88.92, abs=0.01)  # the LHC's revolution in us
+    assert abs(BX_NS - 24.951) < 5e-4
+    assert pytest.approx(88.92, abs=0.01) == BX_PER_ORBIT * BX_NS * 1e-3  # the LHC's revolution in us
 
 
 @pytest.mark.parametrize("mhz", [0.0, -1.0, 0.5, 1500.1, math.inf, math.nan])

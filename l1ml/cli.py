@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one subcommand, one call into `l1ml.project`.
+
+Exit codes: 0 passed, 1 failed (a comparison or a budget), 2 could not run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from l1ml.config import ProjectConfig, write_yaml
+from l1ml.errors import ConfigError, L1mlError
+from l1ml.version import VERSION
+
+PASSED, FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+
+_OVERVIEW = """\
+Turns a quantized neural network into a bit-exact, fixed-latency trigger block, and proves it by replay.
+
+The usual way:
+  l1ml config  --model tagger.h5 --input-type 'fixed<14,4>' --dir prj --output tagger.yml
+  l1ml convert --config tagger.yml
+  l1ml replay  --project prj --events events.h5
+  l1ml gate    --project prj --budget budget.yml
+  l1ml report  --project prj
+"""
+_CODES = "exit codes: 0 passed, 1 failed (a comparison or a budget), 2 could not run"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to stderr, without a traceback.
+
+    Args:
+        argv: arguments without the program's name; None takes them from the command line.
+    """
+    args = _parser().parse_args(argv, argparse.Namespace(quiet=False, debug=False))
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _complain(args, "interrupted", INTERRUPTED)
+    except L1mlError as error:
+        return _complain(args, str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not fail again
+        return NOT_RUN
+    except OSError as error:
+        return _complain(args, _disk(error))
+    except MemoryError:
+        return _complain(args, "out of memory\n  fix take fewer events (--max-events), or a larger machine")
+    except Exception as error:  # noqa: BLE001  the border of the program
+        return _complain(args, _bug(error))
+
+
+def _complain(args: argparse.Namespace, text: str, code: int = NOT_RUN) -> int:
+    if args.debug:
+        traceback.print_exc()
+    print(f"l1ml {args.command}: {text}", file=sys.stderr)
+    return code
+
+
+def _disk(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    place = f"\n  in  {os.fspath(error.filename)!s}" if isinstance(error.filename, (str, os.PathLike)) else ""
+    fix = "\n  fix free some space, or choose a folder elsewhere" if error.errno == errno.ENOSPC else ""
+    name = "the disk is full" if error.errno == errno.ENOSPC else "a file could not be used"
+    return f"{name}: {reason}{place}{fix}"
+
+
+def _bug(error: Exception) -> str:
+    message = str(error).splitlines()[0][:200] if str(error) else "no message"
+    return (
+        f"{type(error).__name__}: {message}\n"
+        "  This is a bug in l1ml, not a mistake of yours. Run the command again with --debug\n"
+        "  and report what it prints."
+    )
+
+
+def _config(args: argparse.Namespace) -> int:
+    from l1ml import project
+
+    given = {key: getattr(args, key) for key in _OPTIONS if getattr(args, key) is not None}
+    if args.input_type:
+        given["input_type"] = _types(args.input_type)
+    mapping = project.config_from_model(args.model, args.weights, output_dir=args.dir, **given)
+    write_yaml(args.output, mapping)
+    _say(args, f"{args.output} holds every option; edit it, then run: l1ml convert --config {args.output}")
+    return PASSED
+
+
+def _types(texts: list[str]) -> str | dict[str, str]:
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if not all("=" in text for text in texts):
+        raise ConfigError(
+            f"--input-type is given {len(texts)} times, as {', '.join(texts)}",
+            fix="give one type for all inputs, or NAME=TYPE for each",
+        )
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    config = ProjectConfig.read(args.config)
+    from l1ml import project
+
+    made = project.convert(config.model, config=config.to_mapping())
+    facts, target, estimate = made.manifest, made.manifest["target"], made.manifest["estimate"]
+    modules = f"{facts['top_module']} around {facts['core_module']}"
+    _say(args, f"{made.root}: {modules}, {target['part']} at {target['clock_mhz']} MHz")
+    _say(args, f"  latency  {made.latency}")
+    _say(args, f"  interval {made.interval_cycles} clocks (an event every {target['tmux']} BX)")
+    _say(
+        args, f"  estimate {estimate['lut']:,.0f} LUT, {estimate['ff']:,.0f} FF (measure: l1ml build --synth)"
+    )
+    return PASSED
+
+
+def _build(args: argparse.Namespace) -> int:
+    from l1ml.project import Project
+
+    steps = {step: args.all or getattr(args, step) for step in _STEPS}
+    if not any(steps.values()):
+        args.parser.error("say what to build: --all, or any of " + ", ".join(f"--{step}" for step in _STEPS))
+    results = Project.load(args.project).build(**steps)
+    for step, result in results.items():
+        _say(args, f"{step}: {_line(result)}")
+    return PASSED
+
+
+def _emulate(args: argparse.Namespace) -> int:
+    from l1ml.project import Project
+
+    result = Project.load(args.project).emulate(args.events, args.output)
+    _say(args, f"{args.output}: {_line(result)}")
+    return PASSED
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from l1ml.project import Project
+
+    verdict = Project.load(args.project).replay(
+        args.events, max_events=args.max_events, bench=args.bench, self_test=args.self_test
+    )
+    return _judge(args, verdict)
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from l1ml.project import Project
+
+    return _judge(args, Project.load(args.project).gate(args.budget, junit=args.junit))
+
+
+def _report(args: argparse.Namespace) -> int:
+    from l1ml.project import Project
+
+    for file in Project.load(args.project).report():
+        _say(args, str(file))
+    return PASSED
+
+
+def _judge(args: argparse.Namespace, verdict: Any) -> int:
+    _say(args, str(verdict))
+    return PASSED if verdict.passed else FAILED
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if not args.quiet:
+        print(text)
+
+
+def _line(result: object) -> str:
+    if isinstance(result, Mapping):
+        return ", ".join(
+            f"{key} {value}" for key, value in result.items() if not isinstance(value, (Mapping, list, tuple))
+        )
+    return str(result)
+
+
+_STEPS = {
+    "lint": "Verilator with all warnings",
+    "emulate": "the emulator on the events named in the configuration",
+    "cosim": "the co-simulation; later replays start at once",
+    "synth": "Yosys: LUT, FF, DSP, BRAM and logic depth",
+}
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
+    "interface": (str, "LINK", "link around the block: emp, axis or parallel"),
+    "clock_mhz": (float, "MHZ", "clock of the block"),
+    "tmux": (int, "N", "an event every N bunch crossings"),
+    "part": (str, "PART", "FPGA"),
+    "name": (str, "NAME", "prefix of the HDL modules"),
+    "stages": (int, "N", "pipeline stages of the core; default: the fewest that meet the clock"),
+    "latency_budget_ns": (float, "NS", "longest latency allowed"),
+    "events": (str, "E.h5", "event file that `l1ml build` emulates"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    suppress = argparse.SUPPRESS  # else the default of a subcommand undoes an option given before it
+    common.add_argument("-q", "--quiet", action="store_true", default=suppress, help="print errors only")
+    common.add_argument(
+        "--debug", action="store_true", default=suppress, help="show the traceback of an error"
+    )
+    style: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [common],
+        "allow_abbrev": False,
+    }
+    parser = argparse.ArgumentParser(prog="l1ml", description=_OVERVIEW, epilog=_CODES, **style)
+    parser.add_argument("--version", action="version", version=f"l1ml {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (run, arguments, what, examples) in _COMMANDS.items():
+        epilog = "example:\n" + textwrap.indent("\n".join(examples), "  ") + "\n\n" + _CODES
+        description = what[0].upper() + what[1:] + "."
+        sub = commands.add_parser(name, help=what, description=description, epilog=epilog, **style)
+        arguments(sub)
+        sub.set_defaults(run=run, parser=sub)
+    return parser
+
+
+def _config_arguments(sub: argparse.ArgumentParser) -> None:
+    add = sub.add_argument
+    add("--model", required=True, metavar="M", help="model file: .h5, .keras, .json (with --weights), .onnx")
+    add("--weights", metavar="W", help="weights, where the model file is architecture only")
+    add("--dir", required=True, metavar="PRJ", help="project folder that `l1ml convert` will write")
+    add("--output", required=True, metavar="CFG.yml", help="configuration file to write")
+    types = "fixed<W,I> of all inputs, or NAME=fixed<W,I>, repeated; default: what the model says"
+    add("--input-type", action="append", metavar="TYPE", help=types)
+    defaults = ProjectConfig()
+    for key, (kind, metavar, text) in _OPTIONS.items():
+        default = getattr(defaults, key)
+        shown = text if default is None else f"{text} (default {default})"
+        add("--" + key.replace("_", "-"), type=kind, metavar=metavar, help=shown)
+
+
+def _convert_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--config", required=True, metavar="CFG.yml", help="configuration, from `l1ml config`")
+
+
+def _project_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--project", required=True, metavar="PRJ", help="folder that `l1ml convert` wrote")
+
+
+def _build_arguments(sub: argparse.ArgumentParser) -> None:
+    _project_argument(sub)
+    sub.add_argument("--all", action="store_true", help="all of the following")
+    for step, text in _STEPS.items():
+        sub.add_argument(f"--{step}", action="store_true", help=text)
+
+
+def _emulate_arguments(sub: argparse.ArgumentParser) -> None:
+    _project_argument(sub)
+    sub.add_argument("--events", required=True, metavar="E.h5", help="event file")
+    sub.add_argument(
+        "--output", required=True, metavar="OUT.h5", help="file to write: the outputs, event by event"
+    )
+
+
+def _replay_arguments(sub: argparse.ArgumentParser) -> None:
+    _project_argument(sub)
+    add = sub.add_argument
+    add("--events", required=True, metavar="E.h5", help="event file; golden answers in it are compared too")
+    add("--max-events", type=_count, metavar="N", help="stop after N events; default: all")
+    benches = (
+        "bulk: compiled and fast; cocotb: the contract (gaps, resets, framing errors), slow (default bulk)"
+    )
+    add("--bench", choices=("bulk", "cocotb"), default="bulk", help=benches)
+    add("--self-test", action="store_true", help="mutate RTL and golden, and prove that the comparison fails")
+
+
+def _gate_arguments(sub: argparse.ArgumentParser) -> None:
+    _project_argument(sub)
+    limits = "limits: latency, interval, LUT, FF, DSP, BRAM, mismatches"
+    sub.add_argument("--budget", required=True, metavar="B.yml", help=limits)
+    sub.add_argument("--junit", metavar="F", help="also write the checks as JUnit XML")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, found {text}")
+    return number
+
+
+_COMMANDS: dict[
+    str,
+    tuple[
+        Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None], str, tuple[str, ...]
+    ],
+] = {
+    "config": (
+        _config,
+        _config_arguments,
+        "write a configuration file for a model, with every option and its default",
+        ("l1ml config --model tagger.h5 --input-type 'fixed<14,4>' --dir prj --output tagger.yml",),
+    ),
+    "convert": (
+        _convert,
+        _convert_arguments,
+        "write the firmware project: SystemVerilog, link wrapper, constraints, manifest",
+        ("l1ml convert --config tagger.yml",),
+    ),
+    "build": (
+        _build,
+        _build_arguments,
+        "run the tools that take longer than the conversion",
+        ("l1ml build --project prj --all", "l1ml build --project prj --lint --synth"),
+    ),
+    "emulate": (
+        _emulate,
+        _emulate_arguments,
+        "run the bit-exact emulator over an event file",
+        ("l1ml emulate --project prj --events events.h5 --output scores.h5",),
+    ),
+    "replay": (
+        _replay,
+        _replay_arguments,
+        "send events through emulator and RTL, link wrapper included, and compare everything",
+        (
+            "l1ml replay --project prj --events events.h5",
+            "l1ml replay --project prj --events events.h5 --bench cocotb --max-events 200",
+        ),
+    ),
+    "gate": (
+        _gate,
+        _gate_arguments,
+        "hold the project and its last replay against a budget",
+        ("l1ml gate --project prj --budget budget.yml --junit gate.xml",),
+    ),
+    "report": (
+        _report,
+        _project_argument,
+        "write the report: Markdown, JSON and plots",
+        ("l1ml report --project prj",),
+    ),
+}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way from a model file to a firmware project, step by step.  Nothing here looks back.
+
+model file --frontends--> Model --passes--> TensorProgram --lower--> Dataflow --schedule--> Pipeline
+  --rtl--> SystemVerilog + link wrapper + manifest.json + network.json
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1ml import frontends
+from l1ml.config import ProjectConfig, default_mapping
+from l1ml.dataflow.program import Dataflow
+from l1ml.errors import ModelError
+from l1ml.graph import passes, precision
+from l1ml.graph.model import Model, Softmax
+from l1ml.graph.program import TensorProgram
+from l1ml.links.layout import LinkLayout
+from l1ml.links.resolve import Element, resolve
+from l1ml.lowering.lower import lower
+from l1ml.rtl import manifest, project, wrapper
+from l1ml.rtl.systemverilog import Core, print_core, print_package
+from l1ml.schedule.delay import family_of
+from l1ml.schedule.pipeline import Pipeline, pipeline
+from l1ml.synth import estimate, vivado
+from l1ml.types.timing import Clock
+from l1ml.version import VERSION, tool_versions
+
+
+def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
+    """Write the firmware project of a model.
+
+    Args:
+        source: path of a model file, or a live Keras model.
+        config: the options.
+        output_dir: an empty or new folder, or an earlier project, which is replaced.
+
+    Returns:
+        ``output_dir``.
+
+    Raises:
+        L1mlError: the model, the options or the folder do not allow it; nothing is left half written.
+    """
+    model = frontends.read_model(source, weights=config.weights)
+    program = typed(model, config)
+    flow = lower(program)
+    pipe = schedule(flow, config)
+    core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
+    top = f"{config.name}_{config.interface}"
+    layout = link(program, config)
+    files = {
+        f"firmware/rtl/{core.package}.sv": print_package(core, pipe),
+        f"firmware/rtl/{core.module}.sv": print_core(core, pipe),
+        f"firmware/rtl/{top}.sv": wrapper.render_wrapper(
+            layout, core_module=core.module, package=core.package, top_module=top
+        ),
+        **{
+            f"firmware/rtl/{cell.name}": cell.read_text(encoding="utf-8")
+            for cell in wrapper.library_cells(layout)
+        },
+    }
+    luts, total = estimate.of_pipeline(pipe)
+    facts = manifest.Facts(
+        name=config.name,
+        version=VERSION,
+        program=program,
+        pipe=pipe,
+        core=core,
+        layout=layout,
+        top_module=top,
+        target={
+            "part": config.part,
+            "family": pipe.family.name,
+            "clock_mhz": config.clock_mhz,
+            "tmux": config.tmux,
+            "interface": config.interface,
+        },
+        rtl_digest=project.digest(files),
+        files=project.digests(files),
+        layer_luts=luts,
+        estimate=total,
+        tools=tool_versions(),
+        softmax=frozenset(softmax_outputs(model)),
+    )
+    constraints = {
+        f"firmware/constraints/{top}.xdc": vivado.ooc_xdc(
+            top, config.clock_mhz, clock_port=layout.clock_port
+        ),
+        "firmware/vivado_ooc.tcl": vivado.ooc_tcl(top, config.part, sorted(files)),
+    }
+    texts = {**files, **constraints, "network.json": program.dumps()}
+    return project.write(output_dir, texts, config.to_mapping(), manifest.build(facts))
+
+
+def make_config(source: Any, weights: str | os.PathLike[str] | None = None, **options: Any) -> dict[str, Any]:
+    """Return every option for a model: the defaults, ``options``, and what the model itself says.
+
+    Raises:
+        L1mlError: the model cannot be read, or an option is wrong.
+    """
+    mapping = {**default_mapping(), **options}
+    if isinstance(source, str | os.PathLike):
+        mapping["model"] = os.fspath(source)
+    if weights is not None:
+        mapping["weights"] = os.fspath(weights)
+    config = ProjectConfig.from_mapping(mapping)
+    model = frontends.read_model(source, weights=config.weights)
+    if config.input_type is None:
+        own = {i.name: passes.own_quantizer(model, i) for i in model.inputs}
+        if all(own.values()):
+            mapping["input_type"] = {name: str(kind) for name, kind in own.items()}
+    return ProjectConfig.from_mapping(mapping).to_mapping()
+
+
+def typed(model: Model, config: ProjectConfig) -> TensorProgram:
+    """Return the network with an exact type on every tensor."""
+    if config.keep_softmax and softmax_outputs(model):
+        raise ModelError(
+            "the model ends in a softmax, which has no exact form in hardware",
+            where=(model.source, "keep_softmax"),
+            fix="set keep_softmax: false; the logits give the same order of the classes",
+        )
+    model = precision.apply_types(model, config.layers)
+    return passes.to_program(passes.input_quantizers(model, config.input_type))
+
+
+def schedule(flow: Dataflow, config: ProjectConfig) -> Pipeline:
+    """Return the stages for the clock, with nets as long as a design of this size has them."""
+    luts = int(estimate.of_dataflow(flow)["lut"])
+    return pipeline(flow, family_of(config.part, luts), config.clock_mhz, config.stages)
+
+
+def link(program: TensorProgram, config: ProjectConfig) -> LinkLayout:
+    """Return where every input and output element lies on the link."""
+    ins = [
+        Element(name, kind.width, kind.signed)
+        for name, kind in _elements([(p.name, p.type) for p in program.inputs])
+    ]
+    outs = [
+        Element(name, max(1, kind.width), kind.signed)
+        for name, kind in _elements([(n, program.type_of(t)) for n, t in program.outputs])
+    ]
+    clock = Clock(config.clock_mhz)
+    return resolve(config.interface, ins, outs, clock=clock, tmux=config.tmux, options=config.links)
+
+
+def _elements(ports: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [
+        (f"{name}[{','.join(map(str, index))}]", kind.at(number))
+        for name, kind in ports
+        for number, index in enumerate(np.ndindex(kind.shape))
+    ]
+
+
+def input_names(program: TensorProgram) -> list[str]:
+    """Return the HDL name of every input element: ``x_3``, or ``x1_3`` where there are several inputs."""
+    single = len(program.inputs) == 1
+    stems = ["x" if single else f"x{n}" for n in range(len(program.inputs))]
+    return [f"{stem}_{k}" for stem, p in zip(stems, program.inputs, strict=True) for k in range(p.type.size)]
+
+
+def softmax_outputs(model: Model) -> list[str]:
+    """Return the layers whose softmax, the last step of the network, is left out of the block."""
+    return [la.inputs[0] for la in model.layers if isinstance(la, Softmax) and la.name in model.outputs]

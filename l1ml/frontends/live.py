@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras or QKeras model in memory, read by its methods alone: neither Keras nor TensorFlow is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from l1ml.errors import ModelError
+from l1ml.frontends.common import MAX_DEPTH, parsing
+from l1ml.frontends.containers import KerasFile, model_config
+
+_PRUNING = ("mask", "threshold", "pruning_step")
+
+
+def is_live(model: object) -> bool:
+    """Tell whether an object has the methods of a Keras model."""
+    return all(hasattr(model, name) for name in ("get_config", "layers", "get_weights"))
+
+
+def read_live(model: Any) -> KerasFile:
+    """Take architecture and weights out of a live model.
+
+    Raises:
+        ModelError: it is a subclassed model without a configuration, or is not built.
+    """
+    name = getattr(model, "name", None)
+    source = name if isinstance(name, str) else type(model).__name__
+    try:
+        with parsing("the configuration of the model", source):
+            config = _plain(model.get_config(), MAX_DEPTH)
+            whole = {"class_name": type(model).__name__, "config": config}
+    except ModelError as error:
+        error.fix = "only Sequential and functional models describe themselves; rebuild it as one of them"
+        raise
+    if isinstance(config, Mapping) and "build_input_shape" not in config and getattr(model, "built", False):
+        shape = _plain(getattr(model, "input_shape", None), MAX_DEPTH)
+        whole["build_config"] = {"input_shape": shape}
+    weights = {}
+    with parsing("the weights of the model", source):
+        for layer in model.layers:
+            names = [_base_name(getattr(weight, "name", "")) for weight in layer.weights]
+            arrays = [np.asarray(array) for array in layer.get_weights()]
+            pairs = zip(names, arrays, strict=True)
+            weights[str(layer.name)] = tuple((n, a) for n, a in pairs if n not in _PRUNING)
+    return KerasFile(source, model_config(whole, source), weights)
+
+
+def _base_name(name: object) -> str:
+    return str(name).rsplit("/", 1)[-1].split(":")[0]
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """Turn a configuration with live objects inside into what its JSON would hold."""
+    if levels == 0:
+        raise ValueError(f"nests deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, levels - 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, levels - 1) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if hasattr(value, "get_config"):
+        config = _plain(value.get_config(), levels - 1)
+        return {"class_name": type(value).__name__, "module": type(value).__module__, "config": config}
+    if hasattr(value, "numpy"):
+        return _plain(value.numpy(), levels - 1)
+    return str(getattr(value, "__name__", value))

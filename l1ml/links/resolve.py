@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a link offers and what an event holds to a layout: `resolve`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from l1ml.config import read_yaml, refuse_unknown
+from l1ml.errors import ConfigError, InterfaceError
+from l1ml.links import fields as packing
+from l1ml.links.fields import MAX_LINKS, Element, Place, words_used
+from l1ml.links.layout import LinkLayout, Port
+from l1ml.links.spec import FrameRule, InterfaceSpec, Role, check_options, load
+from l1ml.types.timing import LHC_MHZ, Clock
+
+__all__ = ["Element", "resolve"]
+
+SECTIONS = ("inputs", "outputs")
+LONG_GAP = 6
+"""Words of a packet over several BX that fillers and CRC take (CMS track finder, ``numFramesInfra``)."""
+
+ROUNDED = 0.005
+"""A clock this near to a multiple of the bunch frequency is meant to be that multiple: people write 360 for 360.71."""
+
+
+def resolve(
+    name: str,
+    inputs: Sequence[Element],
+    outputs: Sequence[Element],
+    *,
+    clock: Clock,
+    tmux: int,
+    options: Mapping[str, Any] | None = None,
+) -> LinkLayout:
+    """Place every element of an event on a link.
+
+    Args:
+        name: a folder of ``interfaces/``: ``emp``, ``axis``, ``parallel``.
+        inputs: elements of the core's input, lowest bits first.
+        outputs: elements of the core's output, lowest bits first.
+        clock: link clock.
+        tmux: an event every ``tmux`` bunch crossings.
+        options: options of the link (its ``interface.yaml`` names them), and ``fields``: where the elements
+            lie, ``{"inputs": {"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}, "outputs": {...}}``, or the
+            path of a YAML file with these two sections.  A section that is not given is packed.
+
+    Returns:
+        The layout, verified.
+
+    Raises:
+        ConfigError: unknown or wrong options.
+        InterfaceError: fields are wrong (all are named), or the event does not fit the link.
+    """
+    spec = load(name)
+    given = dict(options or {})
+    chosen = check_options(spec, given)
+    for title, elements in (("inputs", inputs), ("outputs", outputs)):
+        if not elements:
+            raise InterfaceError(f"the network has no {title}", where=("links", name))
+    words_per_bx = 1 if spec.frame is FrameRule.EVENT else _words_per_bx(clock)
+    period = 1 if spec.frame is FrameRule.EVENT else words_per_bx * tmux
+    gap = chosen.get("interpacket_gap")
+    gap = (0 if tmux == 1 else LONG_GAP) if gap is None else gap
+    room = period - gap if spec.frame is FrameRule.LINK else period
+    if room < 1:
+        raise InterfaceError(
+            f"a gap of {gap} words leaves none of the {period} words of {tmux} BX", where=("links", name)
+        )
+    bits = spec.word_bits or chosen.get("word_bits")
+    places = _given_places(spec, given.get("fields"), inputs, outputs, room, bits)
+    sides = []
+    for side, elements in (("in", inputs), ("out", outputs)):
+        wide = bits or _event_bits(elements, places[side])
+        links = chosen.get(f"links_{side}")
+        sides.append(_Side(spec, side, tuple(elements), places[side], wide, links).settle(room, chosen.get(f"words_{side}")))
+    source, sink = sides
+    frame = room if spec.frame is FrameRule.LINK else source.words
+    layout = LinkLayout(
+        interface=name,
+        clock_mhz=clock.mhz,
+        tmux=tmux,
+        words_per_bx=words_per_bx,
+        word_bits=source.bits,
+        out_word_bits=sink.bits,
+        frame_words=frame,
+        words_out=sink.words,
+        link_cycles=period if spec.frame is FrameRule.LINK else max(frame, sink.words),
+        n_links_in=source.count,
+        n_links_out=sink.count,
+        in_fields=packing.fields(inputs, source.placed),
+        out_fields=packing.fields(outputs, sink.placed),
+        emit_cycles=spec.emit_cycles,
+        ports=_ports(spec, source, sink),
+        reset_active_low=spec.reset_active_low,
+        errors=spec.errors,
+    )
+    layout.verify()
+    return layout
+
+
+def _words_per_bx(clock: Clock) -> int:
+    """Return the words of a link in one bunch crossing: 9 at 360.71 MHz, and also at a rounded 360."""
+    ratio = clock.mhz / LHC_MHZ
+    return max(1, round(ratio) if abs(ratio - round(ratio)) < ROUNDED * ratio else clock.cycles_per_bx)
+
+
+def _given_places(
+    spec: InterfaceSpec,
+    given: object,
+    inputs: Sequence[Element],
+    outputs: Sequence[Element],
+    room: int,
+    bits: int | None,
+) -> dict[str, list[Place] | None]:
+    """Return the places the user gave per side, None where none were given."""
+    where = "links.fields"
+    if isinstance(given, str):
+        where, given = given, read_yaml(Path(given))
+    if given is None:
+        return {"in": None, "out": None}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"fields must be a mapping or a path, found {given!r:.60}", where=("links", "fields"))
+    refuse_unknown(given, SECTIONS, where=(where,))
+    problems: list[str] = []
+    found: dict[str, list[Place] | None] = {"in": None, "out": None}
+    for side, section, elements in (("in", "inputs", inputs), ("out", "outputs", outputs)):
+        if section not in given:
+            continue
+        places, wrong = packing.parse(section, given[section], elements, widen=side == "out")
+        kept = [place for place in places if place is not None]
+        # Overlaps and places outside the word are reported together with what could not be read.
+        for name, text in _outside(spec, elements, places, room, bits):
+            wrong.append(f"{section}: {name}: {text}")
+        known = [e for e, place in zip(elements, places, strict=True) if place is not None]
+        wrong += [f"{section}: {text}" for text in packing.overlapping(known, kept)]
+        problems += wrong
+        found[side] = kept
+    packing.refuse(problems, spec.name, 'write every field as {link: 0, word: 1, bits: "13:0"}')
+    return found
+
+
+def _outside(
+    spec: InterfaceSpec, elements: Sequence[Element], places: Sequence[Place | None], room: int, bits: int | None
+) -> list[tuple[str, str]]:
+    out = []
+    for element, place in zip(elements, places, strict=True):
+        if place is None:
+            continue
+        if bits is not None and place.lsb + place.width > bits:
+            out.append((element.name, f"bit {place.lsb + place.width - 1} is outside a word of {bits} bits"))
+        if place.link and not spec.many_links:
+            out.append((element.name, f"link {place.link} does not exist, {spec.name} has one"))
+        if place.word >= room:
+            out.append((element.name, f"word {place.word} is outside the frame of {room} words"))
+    return out
+
+
+def _event_bits(elements: Sequence[Element], places: list[Place] | None) -> int:
+    """Return the bits of a word that holds the whole event."""
+    if places is None:
+        return sum(element.width for element in elements)
+    return max(place.lsb + place.width for place in places)
+
+
+class _Side:
+    """The links of one direction: how many, how many words, and who lies where."""
+
+    def __init__(
+        self,
+        spec: InterfaceSpec,
+        side: str,
+        elements: tuple[Element, ...],
+        given: list[Place] | None,
+        bits: int,
+        links: int | None,
+    ) -> None:
+        self.spec, self.side, self.elements, self.bits = spec, side, elements, bits
+        self.given, self.wanted = given, links
+        self.placed: list[Place] = []
+        self.count = self.words = 0
+
+    def settle(self, room: int, words: int | None) -> _Side:
+        """Choose links and words; ``room`` words of a link belong to one event."""
+        self.placed = self.given if self.given is not None else self._pack(room)
+        self.count = self.wanted or 1 + max(place.link for place in self.placed)
+        needed = words_used(self.placed)
+        self.words = needed if words is None else words
+        limit = room if self.spec.frame is FrameRule.LINK or words is None else min(room, words)
+        self._check(limit, words, needed, room)
+        return self
+
+    def _pack(self, room: int) -> list[Place]:
+        wide = [e for e in self.elements if e.width > self.bits]
+        if wide:
+            self._fail(
+                f"{wide[0].name} has {wide[0].width} bits, a word {self.bits} "
+                f"({len(wide)} of {len(self.elements)} fields are too wide)",
+                "raise word_bits" if "word_bits" in self.spec.options else "narrow the type",
+            )
+        slots = words_used(packing.pack(self.elements, self.bits, 1))
+        fewest = -(-slots // room)
+        links = self.wanted or fewest
+        if links > (MAX_LINKS if self.spec.many_links else 1) or links < fewest:
+            more = f"{fewest} links" if self.spec.many_links else f"{slots} words"
+            have = f"{min(links, MAX_LINKS) if self.spec.many_links else 1} link(s) of {room} words"
+            self._fail(f"the {self.side}puts need {more}, there is room for {have}", _fix(self.spec))
+        return packing.pack(self.elements, self.bits, links)
+
+    def _check(self, limit: int, words: int | None, needed: int, room: int) -> None:
+        problems = []
+        if words is not None and not needed <= words <= room:
+            problems.append(f"words_{self.side} is {words}; the fields need {needed}, an event has {room}")
+        for element, place in zip(self.elements, self.placed, strict=True):
+            if place.link >= self.count:
+                problems.append(f"{element.name}: link {place.link} does not exist, links_{self.side} is {self.count}")
+            if place.word >= limit:
+                problems.append(f"{element.name}: word {place.word} is outside the frame of {limit} words")
+        empty = sorted(set(range(self.count)) - {place.link for place in self.placed})
+        if empty:
+            problems.append(
+                f"{self.count} {self.side}put links, but nothing lies on link {', '.join(map(str, empty[:8]))}; "
+                f"give every link a field, or set links_{self.side} to {self.count - len(empty)}"
+            )
+        packing.refuse(problems, self.spec.name)
+
+    def _fail(self, what: str, fix: str) -> None:
+        raise InterfaceError(what, where=("links", self.spec.name), fix=fix)
+
+
+def _fix(spec: InterfaceSpec) -> str:
+    ways = ["raise tmux"]
+    if spec.many_links:
+        ways.append("change the number of links")
+    if "word_bits" in spec.options:
+        ways.append("raise word_bits")
+    return " or ".join(ways)
+
+
+def _ports(spec: InterfaceSpec, source: _Side, sink: _Side) -> tuple[Port, ...]:
+    """Return clock, reset, then all ports; templates of one direction in a row repeat per link together."""
+    ports = [Port(spec.clock, "in", 1, Role.CLOCK), Port(spec.reset, "in", 1, Role.RESET)]
+    done: set[str] = set()
+    for template in spec.ports:
+        side = source if template.direction == "in" else sink
+        width = {Role.DATA: side.bits, Role.ERROR: len(spec.errors), Role.ERROR_LINK: source.count}.get(template.role, 1)
+        if "{link}" not in template.name:
+            ports.append(Port(template.name, template.direction, width, template.role))
+            continue
+        if template.direction in done:
+            continue
+        done.add(template.direction)
+        group = [t for t in spec.ports if t.direction == template.direction and "{link}" in t.name]
+        for link in range(side.count):
+            for one in group:
+                bits = side.bits if one.role is Role.DATA else 1
+                ports.append(Port(one.name.format(link=link), one.direction, bits, one.role, link))
+    return tuple(ports)

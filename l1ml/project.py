@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user holds after a conversion: the project folder, and what can be done with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from l1ml import actions, flow
+from l1ml.config import ProjectConfig, read_yaml
+from l1ml.errors import DataError, nearest
+from l1ml.graph.emulate import Emulator
+from l1ml.graph.program import TensorProgram, loads
+from l1ml.rtl.manifest import latency_of
+from l1ml.rtl.project import CONFIG, NETWORK, read_manifest
+from l1ml.types.arrays import RealArray
+from l1ml.types.timing import Latency
+
+if TYPE_CHECKING:
+    from l1ml.validate.verdict import Verdict
+
+Inputs = ArrayLike | Mapping[str, ArrayLike]
+
+
+def config_from_model(
+    model: Any, weights: str | os.PathLike[str] | None = None, **options: Any
+) -> dict[str, Any]:
+    """Return every option for a model as a plain, editable mapping.
+
+    Args:
+        model: path of a model file, or a live Keras model.
+        weights: path of the weights, where the file is architecture only.
+        options: values that differ from the defaults, for example ``clock_mhz=240.47``.
+
+    Raises:
+        L1mlError: the model cannot be read, or an option is wrong.
+    """
+    return flow.make_config(model, weights, **options)
+
+
+def convert(
+    model: Any,
+    *,
+    config: Mapping[str, Any] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Project:
+    """Convert a model into a firmware project.
+
+    Args:
+        model: path of a model file (.h5, .keras, .json with ``weights``, .onnx), or a live Keras model.
+        config: options as `config_from_model` gives them.
+        output_dir: project folder; may stand in ``config`` instead.
+        weights: path of the weights, where ``model`` is architecture only.
+        options: single options by name, for example ``input_type="fixed<14,4>"``; they win over ``config``.
+
+    Returns:
+        The project.
+
+    Raises:
+        L1mlError: the model, an option or the folder does not allow it; nothing is left half written.
+    """
+    chosen = {**(config or {}), **options}
+    for key, value in (("weights", weights), ("output_dir", output_dir)):
+        if value is not None:
+            chosen[key] = os.fspath(value)
+    if isinstance(model, str | os.PathLike):
+        chosen["model"] = os.fspath(model)
+    checked = ProjectConfig.from_mapping(chosen)
+    if checked.output_dir is None:
+        raise DataError(
+            "no project folder is given", where=("output_dir",), fix='convert(..., output_dir="prj")'
+        )
+    return Project(flow.convert(model, checked, Path(checked.output_dir)))
+
+
+class Project:
+    """A converted model in its folder.
+
+    Args:
+        root: the folder that `convert` wrote.
+
+    Raises:
+        DataError: the folder is no complete project.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self.manifest: dict[str, Any] = read_manifest(self.root)
+
+    @classmethod
+    def load(cls, root: str | os.PathLike[str]) -> Project:
+        """Open the project in a folder."""
+        return cls(root)
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.root)!r}, {self.manifest['top_module']}, {self.latency})"
+
+    @cached_property
+    def config(self) -> ProjectConfig:
+        """The options the project was made with."""
+        return ProjectConfig.from_mapping(read_yaml(self.root / CONFIG), where=(str(self.root / CONFIG),))
+
+    @cached_property
+    def program(self) -> TensorProgram:
+        """The typed network; its digest must be the one in the manifest.
+
+        Raises:
+            DataError: ``network.json`` is missing or belongs to another conversion.
+        """
+        file = self.root / NETWORK
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise DataError(
+                f"cannot read the network: {error.strerror}", where=(str(file),), fix="run l1ml convert"
+            ) from None
+        program = loads(text, str(file))
+        if program.digest != self.manifest["digest"]["network"]:
+            raise DataError(
+                "network.json is not the network that this project's RTL was made from",
+                where=(str(file),),
+                fix="run l1ml convert again",
+            )
+        return program
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        """The bit-exact software model."""
+        return Emulator(self.program)
+
+    @property
+    def latency(self) -> Latency:
+        """Clocks from the first input word to the first output word: ``.cycles``, ``.ns``, ``.bx``."""
+        return latency_of(self.manifest)
+
+    @property
+    def interval_cycles(self) -> int:
+        """Clocks between two events on the link."""
+        return int(self.manifest["interval"]["cycles"])
+
+    def predict(self, x: Inputs, *, softmax: bool = False) -> RealArray | dict[str, RealArray]:
+        """Return what the block gives for a batch of events.
+
+        Args:
+            x: (events, ...) real values on the grid of the input type; with several inputs a mapping by
+                input name, or a sequence in their order.
+            softmax: apply the softmax that ended the model, in float64, where it had one.
+
+        Returns:
+            float64 values on the output grid, (events, ...): logits where a softmax ended the model.
+            With several outputs a mapping by output name.
+
+        Raises:
+            DataError: wrong shape or number of inputs.
+            RangeError: a value is off the grid or out of range; the event is named.
+        """
+        values = self.emulator.values(self.arrays(x))
+        if softmax:
+            ports = self.manifest["outputs"]
+            values = [_softmax(v) if p["softmax"] else v for v, p in zip(values, ports, strict=True)]
+        if len(values) == 1:
+            return values[0]
+        return dict(zip((name for name, _ in self.program.outputs), values, strict=True))
+
+    def trace(self, x: Inputs) -> dict[str, RealArray]:
+        """Return the values of every layer, ``{layer name: (events, ...)}``; arguments as `predict`."""
+        return self.emulator.trace(self.arrays(x))
+
+    def arrays(self, x: Inputs) -> list[ArrayLike]:
+        """Return the inputs in the network's order.
+
+        Raises:
+            DataError: names or number of inputs are wrong.
+        """
+        names = [port.name for port in self.program.inputs]
+        if isinstance(x, Mapping):
+            wrong = [name for name in x if name not in names]
+            lost = [name for name in names if name not in x]
+            if wrong or lost:
+                hint = nearest(str((wrong or lost)[0]), names)
+                raise DataError(f"inputs given are {sorted(map(str, x))}", where=("inputs",), fix=hint)
+            return [x[name] for name in names]
+        if len(names) == 1:
+            return [x]
+        if isinstance(x, Sequence) and len(x) == len(names):
+            return list(x)
+        raise DataError(f"the network has {len(names)} inputs", fix=f"give a mapping with {', '.join(names)}")
+
+    def build(
+        self, *, lint: bool = False, emulate: bool = False, cosim: bool = False, synth: bool = False
+    ) -> dict[str, Any]:
+        """Run the tools that need more than the conversion; results by step name.
+
+        Args:
+            lint: Verilator with all warnings.
+            emulate: the emulator on the events of the configuration.
+            cosim: build the co-simulation.
+            synth: Yosys; LUT, FF, DSP, BRAM and logic depth.
+        """
+        return actions.build(self, lint=lint, emulate=emulate, cosim=cosim, synth=synth)
+
+    def emulate(self, events: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
+        """Run the emulator over an event file and write its outputs to another."""
+        return actions.emulate(self, Path(events), Path(output))
+
+    def replay(
+        self,
+        events: str | os.PathLike[str] | ArrayLike,
+        *,
+        max_events: int | None = None,
+        bench: str = "bulk",
+        self_test: bool = False,
+    ) -> Verdict:
+        """Send events through emulator and RTL, wrapper included, and compare everything.
+
+        Args:
+            events: an HDF5 event file, or an array (events, ...).
+            max_events: stop after so many.
+            bench: ``bulk`` (compiled, fast) or ``cocotb`` (the contract: gaps, resets, framing errors).
+            self_test: mutate RTL and golden and prove that the comparison fails.
+        """
+        return actions.replay(self, events, max_events=max_events, bench=bench, self_test=self_test)
+
+    def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
+        """Check the project and its last verdict against a budget file."""
+        return actions.gate(self, Path(budget), None if junit is None else Path(junit))
+
+    def report(self) -> list[Path]:
+        """Write the report; returns the files, Markdown first."""
+        return actions.report(self)
+
+
+def _softmax(x: RealArray) -> RealArray:
+    exp = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=-1, keepdims=True))

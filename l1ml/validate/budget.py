@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate: a project and its last verdict against the budget of a trigger system.
+
+A budget is a YAML file of upper limits, each optional, at least one::
+
+    latency:   {cycles: 30, ns: 80, bx: 4}
+    interval:  {cycles: 9}
+    resources: {lut: 20000, ff: 10000, dsp: 0, bram: 0}
+    mismatches: 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l1ml.config import read_yaml
+from l1ml.errors import ConfigError, nearest
+from l1ml.validate.subject import facts_of
+from l1ml.validate.verdict import Check, Verdict
+
+_UNITS = {"cycles": "clocks", "ns": "ns", "bx": "BX", "lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
+_KEYS: dict[str, tuple[str, ...]] = {
+    "latency": ("cycles", "ns", "bx"),
+    "interval": ("cycles",),
+    "resources": ("lut", "ff", "dsp", "bram"),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits, inclusive.
+
+    Args:
+        limits: by (group, key), for example ``("latency", "ns")``.
+        mismatches: most mismatching values of the last replay; None does not ask for a replay.
+        source: where it was read from, for messages.
+    """
+
+    limits: Mapping[tuple[str, str], float]
+    mismatches: int | None = None
+    source: str = "budget"
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any], source: str = "budget") -> Budget:
+        """Check a plain mapping; all that is wrong is named at once.
+
+        Raises:
+            ConfigError: unknown keys, limits that are no numbers, or no limit at all.
+        """
+        problems: list[str] = []
+        limits: dict[tuple[str, str], float] = {}
+        mismatches = None
+        for group, content in data.items():
+            if group == "mismatches":
+                mismatches = _limit(content, "mismatches", problems)
+            elif group not in _KEYS:
+                problems.append(f"unknown key {str(group)[:80]!r}: {nearest(str(group)[:80], [*_KEYS, 'mismatches'])}")
+            elif not isinstance(content, Mapping):
+                problems.append(f"{group} must be a mapping with {' or '.join(_KEYS[group])}, found {content!r:.60}")
+            else:
+                for key, value in content.items():
+                    if key not in _KEYS[group]:
+                        hint = nearest(str(key)[:80], _KEYS[group])
+                        problems.append(f"unknown key {group}.{str(key)[:80]}: {hint}")
+                        continue
+                    limit = _limit(value, f"{group}.{key}", problems)
+                    if limit is not None:
+                        limits[group, key] = limit
+        if not problems and not limits and mismatches is None:
+            problems.append("a budget without a limit: nothing could fail")
+        if problems:
+            what = problems[0] if len(problems) == 1 else "\n".join(["the budget is wrong:", *(f"  - {p}" for p in problems)])
+            raise ConfigError(what, where=(source,))
+        return cls(limits, None if mismatches is None else int(mismatches), source)
+
+
+def _limit(value: object, name: str, problems: list[str]) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        problems.append(f"{name} must be a number of at least 0, found {value!r:.60}")
+        return None
+    return value
+
+
+def read_budget(path: Path) -> Budget:
+    """Read a budget file.
+
+    Raises:
+        ConfigError: not readable, not YAML, unknown keys, or no limit.
+    """
+    return Budget.from_mapping(read_yaml(path), str(path))
+
+
+def gate(manifest: Mapping[str, Any], verdict: Verdict | None, budget: Budget) -> Verdict:
+    """Judge a project against a budget.
+
+    Args:
+        manifest: of the project.
+        verdict: of its last replay; None when there was none.  One of other RTL proves nothing and fails.
+        budget: the limits.
+    """
+    subject = facts_of(manifest)
+    values: dict[tuple[str, str], Any] = {
+        **{("latency", key): manifest["latency"][key] for key in _KEYS["latency"]},
+        ("interval", "cycles"): manifest["interval"]["cycles"],
+        **{("resources", key): manifest["estimate"].get(key) for key in _KEYS["resources"]},
+    }
+    checks = []
+    for (group, key), limit in budget.limits.items():
+        found = values[group, key]
+        unit = _UNITS[key]
+        if found is None:
+            checks.append(Check(f"{group}_{key}", False, f"{unit} is not known, allowed are {limit:g}", "budget"))
+            continue
+        words = f"{found:g} {unit}, allowed are {limit:g}" + _headroom(float(found), float(limit))
+        checks.append(Check(f"{group}_{key}", bool(found <= limit), words, "budget"))
+    if budget.mismatches is not None:
+        checks += _replay_checks(manifest, verdict, budget.mismatches)
+    replayed = {} if verdict is None else {"comparisons": verdict.comparisons, "throughput": verdict.throughput}
+    latency = subject.pop("latency") if verdict is None else {**subject.pop("latency"), **_measured(verdict)}
+    return Verdict(kind="gate", checks=tuple(checks), latency=latency, **subject, **replayed)
+
+
+def _headroom(found: float, limit: float) -> str:
+    if found > limit:
+        return f" ({found - limit:g} too many)"
+    return f" ({100 * (1 - found / limit):.0f} % left)" if limit else ""
+
+
+def _measured(verdict: Verdict) -> dict[str, Any]:
+    return {k: v for k, v in verdict.latency.items() if k == "measured_cycles"}
+
+
+def _replay_checks(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> list[Check]:
+    if verdict is None:
+        return [Check("replayed", False, "no replay was run, so mismatches are not known", "budget")]
+    mine, seen = manifest["digest"], verdict.subject.get("digest")
+    same = mine == seen
+    others = [c.name for c in verdict.failed_checks if c.name not in ("rtl_equals_emulator", "emulator_equals_golden")]
+    return [
+        Check(
+            "replayed",
+            same and verdict.events > 0,
+            f"{verdict.events:,} events were replayed on this RTL" if same else "the last replay ran on other RTL; replay again",
+            "budget",
+        ),
+        Check(
+            "mismatches",
+            verdict.mismatches <= allowed and verdict.events > 0,
+            f"{verdict.mismatches:,} mismatching values in {verdict.events:,} events, allowed are {allowed:,}",
+            "budget",
+        ),
+        Check(
+            "replay_checks",
+            not others,
+            "every other check of the replay passed" if not others else f"the replay failed {', '.join(others)}",
+            "budget",
+        ),
+    ]

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replay: every event of a sample through emulator and RTL, wrapper included, and all of it compared.
+
+Three answers meet here: the golden output stored with the sample, the emulator, and the RTL.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from l1ml.cosim.build import ClockReset
+from l1ml.cosim.harness import Harness, build
+from l1ml.errors import DataError, RangeError
+from l1ml.links.layout import LinkLayout
+from l1ml.links.spec import Role
+from l1ml.links.words import Decoded, PortTraffic, decode, encode
+from l1ml.types.arrays import BoolArray, IntArray, RealArray
+from l1ml.validate.checks import Tally, checks_of
+from l1ml.validate.compare import Comparison, compare, golden_codes, output_fields
+from l1ml.validate.core import CoreSimulation, rtl_sources
+from l1ml.validate.locate import around, locate_in_project
+from l1ml.validate.subject import facts_of
+from l1ml.validate.verdict import Verdict
+
+GOLDEN = "emulator against golden"
+RTL = "RTL against emulator"
+BACK_TO_BACK = "core back to back against emulator"
+BACK_TO_BACK_EVENTS = 20_000
+"""Events that also go through the bare core, one per clock."""
+
+
+class EmulatorLike(Protocol):
+    """What replay asks of the emulator; `l1ml.graph.emulate.Emulator` has it."""
+
+    def input_codes(self, inputs: Sequence[ArrayLike]) -> list[IntArray]: ...  # noqa: D102
+
+    def codes(self, inputs: Sequence[ArrayLike]) -> list[IntArray]: ...  # noqa: D102
+
+    def trace(self, inputs: Sequence[ArrayLike]) -> dict[str, RealArray]: ...  # noqa: D102
+
+
+class SampleLike(Protocol):
+    """Some events; `l1ml.events.sample.EventSample` has it."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def bx(self) -> Any: ...  # noqa: D102
+
+    @property
+    def orbit(self) -> Any: ...  # noqa: D102
+
+    @property
+    def golden(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+
+
+class LinkSimulation:
+    """The top module, link wrapper included, compiled.
+
+    Args:
+        manifest: of the project.
+        root: project folder.
+        build_dir: folder of the build cache.
+
+    Raises:
+        ToolError: the simulator is missing or failed.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], root: Path, build_dir: Path) -> None:
+        self.layout = layout = LinkLayout.from_dict(manifest["link"])
+        self.latency = int(manifest["latency"]["cycles"])
+        outputs = layout.data_ports("out")
+        self.harness: Harness = build(
+            rtl_sources(manifest, root),
+            str(manifest["top_module"]),
+            layout.data_ports("in"),
+            outputs,
+            build_dir,
+            pins=ClockReset(layout.clock_port, layout.reset_port, layout.reset_active_low),
+        )
+        self._sticky = [port.name for port in outputs if port.role in (Role.ERROR, Role.ERROR_LINK)]
+        self._drain = self.latency + layout.words_out + layout.link_cycles + 8
+
+    def run(
+        self, codes: IntArray, *, bx: IntArray | None = None, first_bx: int = 0, threads: int = 1, seed: int = 1
+    ) -> tuple[PortTraffic, Decoded, float]:
+        """Send events at the link's interval.
+
+        Returns:
+            What went in, what came out, and the seconds the simulation took.
+        """
+        traffic = encode(self.layout, codes, first_bx=first_bx, bx=bx, tail_cycles=self._drain)
+        start = time.perf_counter()
+        rows = self.harness.run(
+            traffic.rows,
+            threads=threads,
+            starts=traffic.first_word_cycle,
+            warm_up=self._drain,
+            sticky=self._sticky,
+            seed=seed,
+        )
+        seconds = time.perf_counter() - start
+        return traffic, decode(self.layout, rows), seconds
+
+
+@dataclass
+class _Clock:
+    """Seconds spent per source."""
+
+    emulator: float = 0.0
+    cosim: float = 0.0
+    total: float = field(default_factory=time.perf_counter)
+
+
+def replay(
+    manifest: Mapping[str, Any],
+    root: Path,
+    emulator: EmulatorLike,
+    samples: Iterable[SampleLike],
+    *,
+    build_dir: Path,
+    max_events: int | None = None,
+    threads: int | None = None,
+    back_to_back: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Verdict:
+    """Send a sample through emulator and RTL and judge everything that came out.
+
+    Args:
+        manifest: of the project.
+        root: project folder.
+        emulator: the software model of the same network.
+        samples: the events in chunks, in order; only one chunk is held in memory.
+        build_dir: folder of the simulation's build cache.
+        max_events: stop after so many.
+        threads: models that run at the same time; default all cores this process may use.
+        back_to_back: send the first events through the bare core as well, one per clock: a link that is slower
+            than that cannot show a register that is missing in the pipeline.
+        progress: called with the number of events done so far.
+
+    Returns:
+        The verdict.  Divergences are located: the layer is named.
+
+    Raises:
+        RangeError: an input value is no code of its type; names the event.
+        DataError: the sample lacks an input, or has golden values of another shape.
+        ToolError: the simulator is missing or failed.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    simulation = LinkSimulation(manifest, root, build_dir)
+    core = CoreSimulation(manifest, root, build_dir) if back_to_back and simulation.layout.link_cycles > 1 else None
+    fields = output_fields(manifest)
+    tally = Tally(int(manifest["latency"]["cycles"]))
+    comparisons: dict[str, Comparison] = {}
+    clock = _Clock()
+    first_bx = 0
+
+    def add(comparison: Comparison, codes: IntArray, arrays: Sequence[ArrayLike], expected: IntArray) -> None:
+        before = comparisons.get(comparison.name)
+        if comparison.first and not (before and before.first) and comparison.name != GOLDEN:
+            at = around(len(codes), comparison.first.event - tally.events)
+            trace = emulator.trace([np.asarray(a)[at] for a in arrays])
+            layer = locate_in_project(manifest, root, build_dir, codes[at], trace, expected[at])
+            comparison = comparison.with_layer(layer)
+        comparisons[comparison.name] = before + comparison if before else comparison
+
+    for sample in samples:
+        left = None if max_events is None else max_events - tally.events
+        if left is not None and left <= 0:
+            break
+        arrays = [np.asarray(a)[:left] for a in _inputs(sample, manifest)]
+        events = len(arrays[0])
+        bx, orbit = _column(sample.bx, events), _column(sample.orbit, events)
+        place = {"first_event": tally.events, "bx": bx, "orbit": orbit}
+        codes, expected = _emulate(emulator, arrays, tally.events, clock)
+        golden = golden_codes({k: np.asarray(v)[:left] for k, v in (sample.golden or {}).items()}, fields, events)
+        if golden is not None:
+            add(compare(GOLDEN, golden, expected, fields, **place), codes, arrays, expected)
+        traffic, decoded, seconds = simulation.run(codes, bx=bx, first_bx=first_bx, threads=threads)
+        clock.cosim += seconds
+        found, present = align(traffic, decoded, simulation.latency, expected)
+        add(compare(RTL, expected, found, fields, present=present, **place), codes, arrays, expected)
+        if core is not None and tally.events < BACK_TO_BACK_EVENTS:
+            part = slice(0, BACK_TO_BACK_EVENTS - tally.events)
+            direct = core.run(codes[part], threads=threads)
+            tally.core(direct.spurious)
+            name = BACK_TO_BACK
+            add(compare(name, expected[part], direct.codes, fields, present=direct.on_time, **place), codes, arrays, expected)
+        tally.add(traffic, decoded, simulation.layout)
+        first_bx = (first_bx + events * simulation.layout.tmux) % 3564
+        if progress:
+            progress(tally.events)
+    measured = {"measured_cycles": [tally.least, tally.most]} if tally.least is not None else {}
+    facts = facts_of(manifest)
+    return Verdict(
+        kind="replay",
+        checks=checks_of(manifest, root, tally, list(comparisons.values())),
+        latency={**facts.pop("latency"), **measured},
+        comparisons=tuple(c.to_dict() for c in comparisons.values()),
+        throughput=_throughput(tally.events, clock, threads),
+        **facts,
+    )
+
+
+def _inputs(sample: SampleLike, manifest: Mapping[str, Any]) -> list[Any]:
+    names = [str(port["name"]) for port in manifest["inputs"]]
+    missing = [name for name in names if name not in sample.inputs]
+    if missing:
+        raise DataError(f"the sample has no input {', '.join(missing)}; it has {', '.join(map(str, sample.inputs))}")
+    return [sample.inputs[name] for name in names]
+
+
+def _column(values: Any, events: int) -> IntArray | None:
+    return None if values is None else np.asarray(values, dtype=np.int64)[:events]
+
+
+def _emulate(
+    emulator: EmulatorLike, arrays: Sequence[ArrayLike], first: int, clock: _Clock
+) -> tuple[IntArray, IntArray]:
+    try:
+        codes = flat(emulator.input_codes(arrays))
+    except RangeError as error:
+        error.where = (f"events {first} and following", *error.where)
+        raise
+    start = time.perf_counter()
+    answers = emulator.codes(arrays)
+    clock.emulator += time.perf_counter() - start
+    return codes, flat(answers)
+
+
+def flat(arrays: Sequence[IntArray]) -> IntArray:
+    """Return several tensors, (events, ...) each, as one table (events, elements)."""
+    return np.concatenate([np.asarray(a).reshape(len(a), -1) for a in arrays], axis=1)
+
+
+def align(traffic: PortTraffic, decoded: Decoded, latency: int, like: IntArray) -> tuple[IntArray, BoolArray]:
+    """Bring output packets and events together.
+
+    As many packets as events belong together in order, whenever they came (the latency has a check of its
+    own).  Otherwise only a packet at the very clock it is due is the event's.
+
+    Args:
+        traffic: what went in.
+        decoded: what came out.
+        latency: declared, in clocks.
+        like: codes of the outputs, (events, elements): shape of the answer.
+
+    Returns:
+        Codes (events, elements), and which events have a packet, (events,).
+    """
+    events = len(traffic.first_word_cycle)
+    if len(decoded.codes) == events:
+        return decoded.codes, decoded.ok
+    due = traffic.first_word_cycle + latency
+    if not len(decoded.codes):
+        return np.zeros_like(like), np.zeros(events, dtype=np.bool_)
+    at = np.minimum(np.searchsorted(decoded.first_word_cycle, due), len(decoded.codes) - 1)
+    present = (decoded.first_word_cycle[at] == due) & decoded.ok[at]
+    return decoded.codes[at], present
+
+
+def _throughput(events: int, clock: _Clock, threads: int) -> dict[str, Any]:
+    def rate(seconds: float) -> float | None:
+        return round(events / seconds, 1) if events and seconds > 0 else None
+
+    return {
+        "emulator_events_per_s": rate(clock.emulator),
+        "cosim_events_per_s": rate(clock.cosim),
+        "cosim_threads": threads,
+        "replay_events_per_s": rate(time.perf_counter() - clock.total),
+    }
