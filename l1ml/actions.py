@@ -8,19 +8,234 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
-from l1ml import cosim, events, report, synth, validate
-from l1ml.errors import ConfigError, DataError
+from l1ml import sources
+from l1ml.cosim.lint import lint
+from l1ml.errors import ConfigError
+from l1ml.events.sample import EventSample
+from l1ml.report.ranges import RangeStats, range_stats
+from l1ml.report.render import RocInput, write_report
+from l1ml.synth.yosys import synthesize
+from l1ml.validate import budget as budgets
+from l1ml.validate.contract import run_contract, zero_codes
+from l1ml.validate.core import rtl_sources
+from l1ml.validate.render import write_reports
+from l1ml.validate.replay import LinkSimulation, flat, replay
+from l1ml.validate.selftest import run_selftest
+from l1ml.validate.verdict import Verdict, read_verdict
 
 if TYPE_CHECKING:
     from l1ml.project import Project
 
-EVENTS_PER_CHUNK = 50_000
 BENCHES = ("bulk", "cocotb")
 CONTRACT_EVENTS = 64
+REPORT_EVENTS = 10_000
+VERDICT = "verdict.json"
+
+
+def build(project: Project, *, lint_rtl: bool, emulate: bool, cosim: bool, synth: bool) -> dict[str, Any]:
+    """Run the tools that need more than the conversion.
+
+    Returns:
+        Facts by step name, for people and for ``--json``.
+    """
+    done: dict[str, Any] = {}
+    rtl, top = list(rtl_sources(project.manifest, project.root)), str(project.manifest["top_module"])
+    if lint_rtl:
+        lint(rtl, top, _builds(project, "lint") / "lint.log")
+        done["lint"] = {"warnings": 0, "files": len(rtl)}
+    if emulate:
+        done["emulate"] = _time_emulator(project)
+    if cosim:
+        start = time.perf_counter()
+        LinkSimulation(project.manifest, project.root, _builds(project, "cosim"))
+        done["cosim"] = {"seconds": round(time.perf_counter() - start, 1)}
+    if synth:
+        made = synthesize(rtl, top, _builds(project, "synth")).to_dict()
+        _write_json(_reports(project) / "synth.json", made)
+        done["synth"] = made
+    return done
+
+
+def _time_emulator(project: Project) -> dict[str, Any]:
+    """Run the emulator on random codes of the input types, as a check that it works and how fast."""
+    rng = np.random.default_rng(1)
+    arrays = []
+    for port in project.program.inputs:
+        codes = rng.integers(port.type.lo, port.type.hi + 1, (100_000, *port.shape))
+        arrays.append(np.ldexp(codes.astype(np.float64), -port.type.frac))
+    project.emulator.values([a[:1000] for a in arrays])
+    start = time.perf_counter()
+    project.emulator.values(arrays)
+    rate = len(arrays[0]) / (time.perf_counter() - start)
+    return {"engine": project.emulator.engine, "events_per_s": round(rate)}
+
+
+def emulate(project: Project, events: Path, output: Path) -> dict[str, Any]:
+    """Write the emulator's outputs for every event of a file into another, as its golden values.
+
+    Raises:
+        DataError: a file cannot be read or written, or an input is missing or has values off its type.
+    """
+    names = [name for name, _ in project.program.outputs]
+    count = 0
+
+    def answered() -> Iterator[EventSample]:
+        nonlocal count
+        for sample in _with_progress(sources.samples(project, events), "emulate"):
+            arrays = [sample.inputs[port.name] for port in project.program.inputs]
+            values = dict(zip(names, project.emulator.values(arrays), strict=True))
+            count += len(sample)
+            yield sample.with_golden(values)
+
+    sources.write(project, output, answered())
+    return {"events": count, "outputs": names}
+
+
+def replay_events(
+    project: Project, events: str | os.PathLike[str] | ArrayLike, *, max_events: int | None, bench: str, self_test: bool
+) -> Verdict:
+    """Compare golden, emulator and RTL; see `Project.replay`."""
+    if bench not in BENCHES:
+        raise ConfigError(f"unknown bench {bench!r}", where=("bench",), fix=f"use {' or '.join(BENCHES)}")
+    if max_events is not None and max_events < 1:
+        raise ConfigError(f"max_events is {max_events}; at least 1 event is needed", where=("max_events",))
+    samples = sources.samples(project, events)
+    manifest, root = project.manifest, project.root
+    if self_test or bench == "cocotb":
+        few = min(max_events or CONTRACT_EVENTS, 512) if self_test else CONTRACT_EVENTS
+        sample = sources.first(samples, few)
+        arrays = [sample.inputs[port.name] for port in project.program.inputs]
+        codes, expected = flat(project.emulator.input_codes(arrays)), flat(project.emulator.codes(arrays))
+        if self_test:
+            verdict = run_selftest(manifest, root, codes, expected, project.emulator.trace(arrays))
+        else:
+            verdict = _contract(project, codes)
+    else:
+        bar = tqdm(total=sources.count(events, max_events), unit="event", desc="replay", disable=None, unit_scale=True)
+        with bar:
+            verdict = replay(
+                manifest,
+                root,
+                project.emulator,
+                samples,
+                build_dir=_builds(project, "cosim"),
+                max_events=max_events,
+                progress=lambda done: bar.update(done - bar.n),
+            )
+        if isinstance(events, str | os.PathLike):
+            _write_json(_builds(project, "cosim") / "replayed.json", {"events": os.fspath(events)})
+    return _keep(project, verdict)
+
+
+def _contract(project: Project, codes: np.ndarray) -> Verdict:
+    table = np.concatenate([zero_codes(project.manifest), codes])
+    ports = project.program.inputs
+    ends = np.cumsum([port.type.size for port in ports])[:-1]
+    parts = np.split(table, ends, axis=1)
+    arrays = [
+        np.ldexp(part.reshape(len(part), *port.shape).astype(np.float64), -port.type.frac)
+        for part, port in zip(parts, ports, strict=True)
+    ]
+    expected = flat(project.emulator.codes(arrays))
+    return run_contract(project.manifest, project.root, table, expected, build_dir=_builds(project, "cocotb"))
+
+
+def gate(project: Project, budget: Path, junit: Path | None) -> Verdict:
+    """Judge the project and its last replay against a budget file."""
+    file = _reports(project) / VERDICT
+    verdict = read_verdict(file) if file.exists() else None
+    judged = budgets.gate(project.manifest, verdict, budgets.read_budget(budget))
+    return _keep(project, judged, junit)
+
+
+def write_project_report(project: Project) -> list[Path]:
+    """Write the report; with events, measured ranges and ROC curves too."""
+    events = _known_events(project)
+    if events is None:
+        return write_report(project.root)
+    sample = sources.first(sources.samples(project, events), REPORT_EVENTS)
+    arrays = [sample.inputs[port.name] for port in project.program.inputs]
+    trace = project.emulator.trace(arrays)
+    return write_report(project.root, activations=_ranges(project, trace), roc=_roc(project, sample))
+
+
+def _known_events(project: Project) -> Path | None:
+    """Return the event file of the configuration, or the one last replayed."""
+    named = project.config.events
+    note = project.root / "build" / "cosim" / "replayed.json"
+    if named is None and note.exists():
+        named = str(json.loads(note.read_text(encoding="utf-8"))["events"])
+    return Path(named) if named is not None and Path(named).is_file() else None
+
+
+def _ranges(project: Project, trace: dict[str, np.ndarray]) -> dict[str, RangeStats]:
+    out = {}
+    for layer in project.manifest["layers"]:
+        kind = layer["range"]
+        lsb = 2.0 ** -int(kind["frac"])
+        text = kind["type"] or f"{kind['lo'] * lsb:g}..{kind['hi'] * lsb:g}"
+        out[layer["name"]] = range_stats(
+            trace[layer["name"]], lo=kind["lo"] * lsb, hi=kind["hi"] * lsb, lsb=lsb, type=str(text)
+        )
+    return out
+
+
+def _roc(project: Project, sample: EventSample) -> RocInput | None:
+    """Return what ROC curves need, if the sample has labels and the network one output of several classes."""
+    outputs = project.program.outputs
+    if sample.label is None or len(outputs) != 1 or len(project.program.type_of(outputs[0][1]).shape) != 1:
+        return None
+    arrays = [sample.inputs[port.name] for port in project.program.inputs]
+    reference = sample.extra.get("float")
+    return RocInput(
+        labels=sample.label,
+        emulated=project.emulator.values(arrays)[0],
+        reference=reference,
+        reference_is_probability=True,
+        classes=sample.classes,
+    )
+
+
+def _keep(project: Project, verdict: Verdict, junit: Path | None = None) -> Verdict:
+    """Write a verdict into ``reports``: a replay under the plain names, others under their kind's."""
+    folder = _reports(project)
+    if verdict.kind != "replay":
+        folder = folder / verdict.kind
+        folder.mkdir(exist_ok=True)
+    write_reports(verdict, folder, junit)
+    return verdict
+
+
+def _reports(project: Project) -> Path:
+    folder = project.root / "reports"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _builds(project: Project, name: str) -> Path:
+    folder = project.root / "build" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_json(file: Path, data: dict[str, Any]) -> None:
+    fresh = file.with_suffix(".tmp")
+    fresh.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(file)
+
+
+def _with_progress(samples: Iterator[EventSample], title: str) -> Iterator[EventSample]:
+    with tqdm(unit="event", desc=title, disable=None, unit_scale=True) as bar:
+        for sample in samples:
+            yield sample
+            bar.update(len(sample))
+

@@ -205,7 +205,7 @@ class Project:
             cosim: build the co-simulation.
             synth: Yosys; LUT, FF, DSP, BRAM and logic depth.
         """
-        return actions.build(self, lint=lint, emulate=emulate, cosim=cosim, synth=synth)
+        return actions.build(self, lint_rtl=lint, emulate=emulate, cosim=cosim, synth=synth)
 
     def emulate(self, events: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
         """Run the emulator over an event file and write its outputs to another."""
@@ -227,7 +227,7 @@ class Project:
             bench: ``bulk`` (compiled, fast) or ``cocotb`` (the contract: gaps, resets, framing errors).
             self_test: mutate RTL and golden and prove that the comparison fails.
         """
-        return actions.replay(self, events, max_events=max_events, bench=bench, self_test=self_test)
+        return actions.replay_events(self, events, max_events=max_events, bench=bench, self_test=self_test)
 
     def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
         """Check the project and its last verdict against a budget file."""
@@ -235,7 +235,7 @@ class Project:
 
     def report(self) -> list[Path]:
         """Write the report; returns the files, Markdown first."""
-        return actions.report(self)
+        return actions.write_project_report(self)
 
 
 def _softmax(x: RealArray) -> RealArray:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
-import os
 import re
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from l1ml.errors import ToolError
 from l1ml.types.arrays import IntArray
 
 BENCH = "contract_bench"
-EXECUTABLE = "simulation"
 _BUILD_ARGS = ("--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-timing")
 
 
@@ -95,13 +96,12 @@ def _environment() -> dict[str, str]:
 
 def _build(top: str, sources: Sequence[Path], build_dir: Path) -> Path:
     """Return the folder of the compiled simulation, from the cache or freshly built."""
-    import cocotb_tools
     from cocotb_tools.runner import get_runner
 
     simulator = simulators.require_verilator()
     simulators.require_tools("make", "perl")
     simulators.require_compiler()
-    state = hashlib.sha256("\0".join((top, simulator.version, cocotb_tools.__version__, *_BUILD_ARGS)).encode())
+    state = hashlib.sha256("\0".join((top, simulator.version, importlib.metadata.version("cocotb"), *_BUILD_ARGS)).encode())
     for source in sources:
         state.update(source.name.encode() + b"\0" + source.read_bytes())
     target = build_dir / f"cocotb-{state.hexdigest()[:32]}"
@@ -134,11 +134,9 @@ def _run(top: str, program: Path, work: Path, seed: int, bench: str) -> list[Ben
     folder.mkdir()
     results, log = folder / "results.xml", folder / "run.log"
     tb = assets.path("validation", "tb")
-    env = _environment()
-    package = str(Path(assets.__file__).resolve().parent.parent)
-    env["PYTHONPATH"] = os.pathsep.join([str(tb), package, env.get("PYTHONPATH", "")])
+    package = Path(assets.__file__).resolve().parent.parent
     runner = get_runner("verilator")
-    with simulators.applied(env), _search_path(tb):
+    with simulators.applied(_environment()), _search_path(tb, package):
         try:
             runner.test(
                 test_module=bench,
@@ -168,21 +166,15 @@ def _run(top: str, program: Path, work: Path, seed: int, bench: str) -> list[Ben
     return found
 
 
-class _search_path:  # noqa: N801  a context manager used like a function
-    """Put a folder first on ``sys.path``: cocotb's runner hands it to the simulator as PYTHONPATH."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-
-    def __enter__(self) -> None:
-        import sys
-
-        sys.path.insert(0, self._folder)
-
-    def __exit__(self, *_: object) -> None:
-        import sys
-
-        sys.path.remove(self._folder)
+@contextmanager
+def _search_path(*folders: Path) -> Iterator[None]:
+    """Put folders first on ``sys.path``: cocotb's runner hands it to the simulator as PYTHONPATH."""
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _failed(what: str, log: Path, error: BaseException | None) -> ToolError:

@@ -84,6 +84,7 @@ def refuse(problems: list[Problem], source: str, supported: Iterable[str]) -> No
     if not problems:
         return
     shown = ", ".join(str(problem) for problem in problems[:LISTED])
+    shown = "".join(sign if sign.isprintable() else "?" for sign in shown)
     more = f" and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
     layers = "1 layer is" if len(problems) == 1 else f"{len(problems)} layers are"
     raise ModelError(
@@ -111,6 +112,11 @@ def unwrap(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [unwrap(item) for item in value]
     return value
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text can stand for a layer in messages and files: 1 to 500 printable characters."""
+    return 1 <= len(text) <= 500 and text.isprintable()
 
 
 def whole(value: Any) -> int | None:

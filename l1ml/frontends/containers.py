@@ -23,7 +23,7 @@ import numpy as np
 
 from l1ml.errors import ModelError
 from l1ml.frontends import hdf5
-from l1ml.frontends.common import MAX_BYTES, MAX_DEPTH, MAX_LAYERS, parsing, unwrap
+from l1ml.frontends.common import MAX_BYTES, MAX_DEPTH, MAX_LAYERS, is_name, parsing, unwrap
 
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -85,7 +85,7 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
                 where=(source,),
                 fix="give the model's JSON as the model and this file as the weights",
             )
-        config, inside = parse_json(text.encode(), source), data
+        config, inside = parse_json(text, source), data
     else:
         config = parse_json(data, source)
     config = model_config(config, source)
@@ -104,7 +104,7 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
     return KerasFile(source, config, _weights(inside, entries(config, source), source_w))
 
 
-def parse_json(data: bytes, source: str) -> Mapping[str, Any]:
+def parse_json(data: bytes | str, source: str) -> Mapping[str, Any]:
     """Read a JSON object of bounded size and nesting."""
     with parsing("the JSON text", source):
         value = json.loads(data)
@@ -167,9 +167,9 @@ def entries(config: Mapping[str, Any], source: str) -> list[Entry]:
         inner = layer.get("config") if isinstance(layer, Mapping) else None
         kind = layer.get("class_name") if isinstance(layer, Mapping) else None
         name = (layer.get("name") or inner.get("name")) if isinstance(inner, Mapping) else None
-        if not isinstance(kind, str) or not isinstance(inner, Mapping):
+        if not isinstance(kind, str) or not kind.isprintable() or not isinstance(inner, Mapping):
             raise ModelError(f"layer {index} of the model has no class_name or no config", where=(source,))
-        if not isinstance(name, str) or not 1 <= len(name) <= 500:
+        if not isinstance(name, str) or not is_name(name):
             raise ModelError(f"layer {index} ({kind[:80]}) of the model has no proper name", where=(source,))
         found.append(Entry(kind.split(">")[-1][:80], name, layer))
     return found
@@ -317,7 +317,7 @@ def take(
                 f"weight {name!r} of {owner} has the shape {array.shape}; expected {text}",
                 where=(file.source,),
             )
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             result[name] = array.astype(np.float32)
         bad = np.argwhere(~np.isfinite(result[name]))
         if len(bad):

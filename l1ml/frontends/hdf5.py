@@ -128,6 +128,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, str):
+        value.encode("utf-8")  # h5py gives bytes that are no text as lone surrogates: refused here
         return value
     raise ValueError(f"an attribute holds {type(value).__name__} where a text is expected")
 

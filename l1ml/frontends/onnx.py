@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from l1ml.errors import ModelError
 from l1ml.frontends import onnx_ops
-from l1ml.frontends.common import MAX_BYTES, MAX_LAYERS, event_shape, parsing
+from l1ml.frontends.common import MAX_BYTES, MAX_LAYERS, event_shape, is_name, parsing
 from l1ml.frontends.onnx_graph import Graph, Node, to_model
 from l1ml.graph.model import Input, Model
 
@@ -54,7 +54,8 @@ def read_onnx(data: bytes, source: str) -> Model:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1:
             constants[node.output[0]] = _constant_node(node, source)
             continue
-        name = node.name or (node.output[0] if node.output else f"{node.op_type}_{index}")
+        names = (node.name, *node.output, f"{node.op_type}_{index}", f"node_{index}")
+        name = next(candidate for candidate in names if is_name(candidate))
         attributes = {a.name: _attribute(a) for a in node.attribute}
         nodes.append(Node(name, node.op_type, node.domain, tuple(node.input), tuple(node.output), attributes))
     outputs = tuple(value.name for value in graph.output)
@@ -125,6 +126,8 @@ def _attribute(attribute: Any) -> Any:
 
 def _input(value: Any, source: str) -> Input:
     owner = f"input {value.name!r}"
+    if not is_name(value.name):
+        raise ModelError(f"{owner} has no proper name", where=(source,))
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"{owner} is no tensor of known shape", where=(source,))
     dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]

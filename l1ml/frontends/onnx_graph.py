@@ -127,7 +127,8 @@ class Operator:
         tensor = self.tensor(index)
         if isinstance(tensor, Data):
             raise UnsupportedError(f"input {index} is computed from the data; it must be a constant")
-        bad = np.argwhere(~np.isfinite(tensor.values.astype(np.float64)))
+        with np.errstate(all="ignore"):
+            bad = np.argwhere(~np.isfinite(tensor.values.astype(np.float32)))
         if len(bad):
             raise ModelError(
                 f"constant {self.node.inputs[index]!r} of node {self.node.name!r} holds {len(bad)} values "

@@ -7,7 +7,6 @@ The ports of one direction travel as one uint64 array, a row per clock.  Every p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from l1ml.links.spec import Role
 from l1ml.types.arrays import BoolArray, IntArray, WordArray
 from l1ml.types.timing import BX_PER_ORBIT
 
-EVENTS_PER_BLOCK = 16_384
+EVENTS_PER_BLOCK = 2048
 """Events encoded at a time: what is touched repeatedly stays in the cache."""
 LEAD_CYCLES = 2
 """Idle clocks before the first word: a link is idle when the block leaves reset."""
@@ -110,27 +109,20 @@ def encode(
     first = LEAD_CYCLES + np.arange(events, dtype=np.int64) * layout.link_cycles + np.cumsum(idle)
     cycles = (int(first[-1]) + layout.link_cycles if events else LEAD_CYCLES) + tail_cycles
     rows = np.empty((cycles, layout.in_chunks), dtype=np.uint64)
-    rows[:] = _idle_row(layout)
-    frame = _frame_rows(layout)
-    regular = not idle.any()
-    orbit_columns = [
-        c for link in range(layout.n_links_in) if (c := layout.column("in", Role.START_OF_ORBIT, link)) is not None
-    ]
-    fill = _fillers(layout)
-    for low in range(0, events, EVENTS_PER_BLOCK):
-        part = table[low : low + EVENTS_PER_BLOCK]
-        block = np.empty((len(part), *frame.shape), dtype=np.uint64)
-        block[:] = frame
-        for word, column, value in fill(part):
-            block[:, word, column] = value
-        for column in orbit_columns:
-            block[:, 0, column] = starts_orbit[low : low + len(part)]
-        begin = int(first[low])
-        if regular:
-            whole = rows[begin : begin + len(part) * layout.link_cycles]
-            whole.reshape(len(part), layout.link_cycles, -1)[:, : layout.frame_words] = block
-        else:
-            rows[first[low : low + len(part), None] + np.arange(layout.frame_words)] = block
+    if events and not idle[1:].any():
+        begin = int(first[0])
+        end = begin + events * layout.link_cycles
+        _repeat(rows[:begin], _idle_row(layout)[None])
+        _repeat(rows[end:], _idle_row(layout)[None])
+        _fill(layout, rows[begin:end].reshape(events, layout.link_cycles, -1), table, starts_orbit)
+    else:
+        _repeat(rows, _idle_row(layout)[None])
+        within = np.arange(layout.link_cycles)
+        for low in range(0, events, EVENTS_PER_BLOCK):
+            part = slice(low, low + EVENTS_PER_BLOCK)
+            slots = np.empty((len(table[part]), layout.link_cycles, layout.in_chunks), dtype=np.uint64)
+            _fill(layout, slots, table[part], starts_orbit[part])
+            rows[first[part, None] + within] = slots
     return PortTraffic(rows, first, crossing, starts_orbit)
 
 
@@ -226,39 +218,53 @@ def _idle_row(layout: LinkLayout) -> WordArray:
 
 
 def _frame_rows(layout: LinkLayout) -> WordArray:
-    """Return the rows of a frame without data: (words, columns)."""
-    rows = np.empty((layout.frame_words, layout.in_chunks), dtype=np.uint64)
+    """Return the rows of an event without data: (link cycles, columns)."""
+    rows = np.empty((layout.link_cycles, layout.in_chunks), dtype=np.uint64)
     rows[:] = _idle_row(layout)
     for port in layout.data_ports("in"):
         column = layout.column("in", port.role, port.link)
         if port.role is Role.VALID:
-            rows[:, column] = 1
+            rows[: layout.frame_words, column] = 1
         elif port.role is Role.START:
             rows[0, column] = 1
         elif port.role is Role.LAST:
-            rows[-1, column] = 1
+            rows[layout.frame_words - 1, column] = 1
     return rows
 
 
-def _fillers(layout: LinkLayout) -> Callable[[IntArray], Iterator[tuple[int, int, WordArray]]]:
-    """Return a function that gives (word, column, values) of all chunks that carry fields."""
+def _repeat(rows: WordArray, pattern: WordArray) -> None:
+    """Fill ``rows`` with copies of ``pattern`` in large pieces; row by row would cost a loop per row."""
+    done = min(len(pattern), len(rows))
+    rows[:done] = pattern[:done]
+    while 0 < done < len(rows):
+        step = min(done, len(rows) - done)
+        rows[done : done + step] = rows[:step]
+        done += step
+
+
+def _fill(layout: LinkLayout, slots: WordArray, codes: IntArray, starts_orbit: BoolArray) -> None:
+    """Write events into ``slots`` (events, link cycles, columns)."""
     parts: dict[tuple[int, int], list[tuple[Field, int]]] = {}
     for field in layout.in_fields:
         base = layout.column("in", Role.DATA, field.link)
         assert base is not None, "InterfaceSpec.verify asks for a data port"
         for chunk in range(field.lsb // CHUNK_BITS, field.msb // CHUNK_BITS + 1):
             parts.setdefault((field.word, base + chunk), []).append((field, field.lsb - chunk * CHUNK_BITS))
-
-    def fill(codes: IntArray) -> Iterator[tuple[int, int, WordArray]]:
-        columns = np.ascontiguousarray(codes.T).view(np.uint64)
+    orbit = [layout.column("in", Role.START_OF_ORBIT, link) for link in range(layout.n_links_in)]
+    frame = _frame_rows(layout)
+    for low in range(0, len(codes), EVENTS_PER_BLOCK):
+        block = slots[low : low + EVENTS_PER_BLOCK]
+        _repeat(block, frame[None])
+        columns = np.ascontiguousarray(codes[low : low + EVENTS_PER_BLOCK].T).view(np.uint64)
         for (word, column), members in parts.items():
-            value = np.zeros(len(codes), dtype=np.uint64)
+            value = np.zeros(len(block), dtype=np.uint64)
             for field, shift in members:
                 code = columns[field.element] & np.uint64((1 << field.width) - 1)
                 value |= code << np.uint64(shift) if shift >= 0 else code >> np.uint64(-shift)
-            yield word, column, value
-
-    return fill
+            block[:, word, column] = value
+        for at in orbit:
+            if at is not None:
+                block[:, 0, at] = starts_orbit[low : low + EVENTS_PER_BLOCK]
 
 
 def _flag(layout: LinkLayout, table: WordArray, role: Role, link: int) -> BoolArray:

@@ -64,7 +64,7 @@ def alkaid(model_file: Path, work: Path, sample: np.ndarray, options: argparse.N
         facts["emulator_events_per_s"] = rate(lambda: program.predict(sample), len(sample))
     if "core" in options.parts:
         family = family_of(PART, design_luts=round(program.cost))
-        facts["cutoff"] = family.adders_per_stage(CLOCK_MHZ)
+        facts["cutoff"] = int(family.usable_ns(CLOCK_MHZ) / family.add_ns(12))
         model = peer.pipelined(program, work / "core", facts["cutoff"])
         model.write()
         facts["stages"] = int(model.latency)

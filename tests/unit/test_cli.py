@@ -101,11 +101,15 @@ def test_config_writes_every_option(flow: Flow, tmp_path: Path, capsys: pytest.C
     )
 
 
-def test_input_types_by_name(flow: Flow, tmp_path: Path) -> None:
+def test_input_types_by_name(flow: Flow, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["config", "--model", "m", "--dir", "d", "--output", str(tmp_path / "c.yml")]
     assert cli.main([*line, "--input-type", "a=fixed<14,4>", "--input-type", "b=fixed<8,1>"]) == 0
     assert flow.calls[0][1][-1]["input_type"] == {"a": "fixed<14,4>", "b": "fixed<8,1>"}
     assert cli.main([*line, "--input-type", "fixed<14,4>", "--input-type", "b=fixed<8,1>"]) == 2
+    assert (
+        "--input-type is given 2 times, as fixed<14,4>, b=fixed<8,1>\n  fix give one"
+        in capsys.readouterr().err
+    )
 
 
 def test_convert(flow: Flow, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ def test_defaults() -> None:
     config = ProjectConfig.from_mapping({})
     assert config == ProjectConfig()
     assert (config.clock_mhz, config.tmux, config.part) == (360.71, 1, "xcvu13p-flga2577-2-e")
+    assert (config.interface, config.name, config.input_type) == ("emp", "l1ml", None)
     assert default_mapping() == config.to_mapping()
 
 
@@ -50,11 +53,11 @@ def test_every_option_survives_a_file(tmp_path: Path) -> None:
 
 
 def test_mappings_are_copies() -> None:
-    mine = {"links": {"links_in": 4}}
+    mine: dict[str, Any] = {"links": {"fields": [1]}}
     config = ProjectConfig.from_mapping(mine)
-    config.to_mapping()["links"]["links_in"] = 5
-    mine["links"]["links_in"] = 6
-    assert config.links == {"links_in": 4}
+    config.to_mapping()["links"]["fields"].append(2)
+    mine["links"]["fields"].append(3)
+    assert config.links == {"fields": [1]}
     default_mapping()["layers"]["fc1"] = {}
     assert default_mapping()["layers"] == {}
 
@@ -110,6 +113,7 @@ def test_all_problems_at_once() -> None:
         ("clock_mhz", float("nan"), r"^clock_mhz must be a number, found a number nan"),
         ("clock_mhz", 10**400, r"^clock_mhz must be a number"),
         ("clock_mhz", 3000, r"^clock_mhz: clock of 3000\.0 MHz; allowed are 1 to 1500 MHz"),
+        ("tmux", 65, r"^tmux must be a whole number from 1 to 64, found a whole number 65"),
         ("tmux", 1.5, r"^tmux must be a whole number from 1 to 64, found a number 1\.5"),
         ("tmux", True, r"^tmux must be a whole number"),
         ("part", "x; exit", r"^part must be an FPGA part"),
@@ -252,6 +256,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_yaml(file, {"a": object()})
     assert read_yaml(file) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.yml"]
+
+
+def test_a_full_disk_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataError, match=r"^cannot write the file: No space left on device\n  in  .*x\.yml"):
+        write_yaml(tmp_path / "x.yml", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
