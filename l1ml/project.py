@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from l1ml import actions, flow
+from l1ml import flow
 from l1ml.config import ProjectConfig, read_yaml
 from l1ml.errors import DataError, nearest
 from l1ml.graph.emulate import Emulator
@@ -205,10 +205,14 @@ class Project:
             cosim: build the co-simulation.
             synth: Yosys; LUT, FF, DSP, BRAM and logic depth.
         """
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
         return actions.build(self, lint_rtl=lint, emulate=emulate, cosim=cosim, synth=synth)
 
     def emulate(self, events: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
         """Run the emulator over an event file and write its outputs to another."""
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
         return actions.emulate(self, Path(events), Path(output))
 
     def replay(
@@ -227,14 +231,20 @@ class Project:
             bench: ``bulk`` (compiled, fast) or ``cocotb`` (the contract: gaps, resets, framing errors).
             self_test: mutate RTL and golden and prove that the comparison fails.
         """
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
         return actions.replay_events(self, events, max_events=max_events, bench=bench, self_test=self_test)
 
     def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
         """Check the project and its last verdict against a budget file."""
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
         return actions.gate(self, Path(budget), None if junit is None else Path(junit))
 
     def report(self) -> list[Path]:
         """Write the report; returns the files, Markdown first."""
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
         return actions.write_project_report(self)
 
 
