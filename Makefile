@@ -53,7 +53,7 @@ types: setup  ## mypy --strict
 	$(BIN)/mypy
 
 bench: setup  ## measure emulator, co-simulation and area against alkaid, in one run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench/run.py
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,8 +10,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,7 @@ from l1ml import sources
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError
 from l1ml.events.sample import EventSample
+from l1ml.events.writer import EventWriter
 from l1ml.report.ranges import RangeStats, range_stats
 from l1ml.report.render import RocInput, write_report
 from l1ml.synth.yosys import synthesize
@@ -94,14 +96,33 @@ def emulate(project: Project, events: Path, output: Path) -> dict[str, Any]:
             arrays = [sample.inputs[port.name] for port in project.program.inputs]
             values = dict(zip(names, project.emulator.values(arrays), strict=True))
             count += len(sample)
-            yield sample.with_golden(values)
+            yield replace(sample, inputs=_on_grid(project, arrays), golden=values)
 
-    sources.write(project, output, answered())
+    types = {port.name: port.quantizer.type for port in project.program.inputs}
+    with EventWriter(
+        output, types=types, dtype="float64", attributes={"digest": project.program.digest}
+    ) as writer:
+        for sample in answered():
+            writer.append(sample)
     return {"events": count, "outputs": names}
 
 
+def _on_grid(project: Project, arrays: list[Any]) -> dict[str, np.ndarray]:
+    """Return the inputs as the block sees them: converted, where their type rounds and saturates."""
+    codes = project.emulator.input_codes(arrays)
+    return {
+        port.name: np.ldexp(c.astype(np.float64), -port.type.frac)
+        for port, c in zip(project.program.inputs, codes, strict=True)
+    }
+
+
 def replay_events(
-    project: Project, events: str | os.PathLike[str] | ArrayLike, *, max_events: int | None, bench: str, self_test: bool
+    project: Project,
+    events: str | os.PathLike[str] | ArrayLike,
+    *,
+    max_events: int | None,
+    bench: str,
+    self_test: bool,
 ) -> Verdict:
     """Compare golden, emulator and RTL; see `Project.replay`."""
     if bench not in BENCHES:
@@ -120,7 +141,13 @@ def replay_events(
         else:
             verdict = _contract(project, codes)
     else:
-        bar = tqdm(total=sources.count(events, max_events), unit="event", desc="replay", disable=None, unit_scale=True)
+        bar = tqdm(
+            total=sources.count(events, max_events),
+            unit="event",
+            desc="replay",
+            disable=None,
+            unit_scale=True,
+        )
         with bar:
             verdict = replay(
                 manifest,
@@ -131,8 +158,11 @@ def replay_events(
                 max_events=max_events,
                 progress=lambda done: bar.update(done - bar.n),
             )
-        if isinstance(events, str | os.PathLike):
-            _write_json(_builds(project, "cosim") / "replayed.json", {"events": os.fspath(events)})
+        if sources.is_file(events):
+            _write_json(
+                _builds(project, "cosim") / "replayed.json",
+                {"events": str(Path(os.fspath(cast("str", events))).resolve())},
+            )
     return _keep(project, verdict)
 
 
@@ -165,7 +195,7 @@ def write_project_report(project: Project) -> list[Path]:
     sample = sources.first(sources.samples(project, events), REPORT_EVENTS)
     arrays = [sample.inputs[port.name] for port in project.program.inputs]
     trace = project.emulator.trace(arrays)
-    return write_report(project.root, activations=_ranges(project, trace), roc=_roc(project, sample))
+    return write_report(project.root, activations=_ranges(project, trace), roc=_roc(project, sample, events))
 
 
 def _known_events(project: Project) -> Path | None:
@@ -189,19 +219,24 @@ def _ranges(project: Project, trace: dict[str, np.ndarray]) -> dict[str, RangeSt
     return out
 
 
-def _roc(project: Project, sample: EventSample) -> RocInput | None:
-    """Return what ROC curves need, if the sample has labels and the network one output of several classes."""
+def _roc(project: Project, sample: EventSample, events: Path) -> RocInput | None:
+    """Return what ROC curves need, if the sample has labels and the network one output of several classes.
+
+    The reference is the float model's prediction, ``pred/float``, where the file has one.
+    """
     outputs = project.program.outputs
     if sample.label is None or len(outputs) != 1 or len(project.program.type_of(outputs[0][1]).shape) != 1:
         return None
     arrays = [sample.inputs[port.name] for port in project.program.inputs]
-    reference = sample.extra.get("float")
+    with sources.open_for(project, events, golden="pred") as file:
+        reference = file.read(0, len(sample)).golden.get("float")
+        classes = file.classes or None
     return RocInput(
         labels=sample.label,
         emulated=project.emulator.values(arrays)[0],
         reference=reference,
         reference_is_probability=True,
-        classes=sample.classes,
+        classes=classes,
     )
 
 
@@ -238,4 +273,3 @@ def _with_progress(samples: Iterator[EventSample], title: str) -> Iterator[Event
         for sample in samples:
             yield sample
             bar.update(len(sample))
-

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes them from the command line.
     """
     args = _parser().parse_args(argv, argparse.Namespace(quiet=False, debug=False))
+    if args.quiet:
+        os.environ["TQDM_DISABLE"] = "1"  # no progress bars
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -186,7 +188,7 @@ def _line(result: object) -> str:
 
 _STEPS = {
     "lint": "Verilator with all warnings",
-    "emulate": "the emulator on the events named in the configuration",
+    "emulate": "the emulator on random events, timed",
     "cosim": "the co-simulation; later replays start at once",
     "synth": "Yosys: LUT, FF, DSP, BRAM and logic depth",
 }
@@ -198,7 +200,7 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "name": (str, "NAME", "prefix of the HDL modules"),
     "stages": (int, "N", "pipeline stages of the core; default: the fewest that meet the clock"),
     "latency_budget_ns": (float, "NS", "longest latency allowed"),
-    "events": (str, "E.h5", "event file that `l1ml build` emulates"),
+    "events": (str, "E.h5", "event file for the ranges and ROC curves of the report"),
 }
 
 

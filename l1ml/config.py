@@ -50,7 +50,7 @@ class ProjectConfig:
         stages: pipeline stages of the core; None takes the fewest that meet ``clock_mhz``, a number
             asks for the fastest clock with that many.
         latency_budget_ns: longest latency allowed; None states no budget.
-        events: HDF5 file with the sample that ``l1ml build`` replays; None replays none.
+        events: HDF5 file for the ranges and ROC curves of the report; None takes the one last replayed.
         links: options of the link: ``links_in``, ``interpacket_gap``, field layout.
         layers: types pinned per layer name, see `LAYER_KEYS`.
         keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).

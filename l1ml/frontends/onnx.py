@@ -37,6 +37,8 @@ def read_onnx(data: bytes, source: str) -> Model:
         proto = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, RuntimeError) as error:
         raise _foreign(source) from error
+    with parsing("the ONNX file", source):
+        _check_texts(proto)
     graph = proto.graph
     if not proto.ir_version or not graph.node or not graph.output:
         raise _foreign(source)
@@ -62,6 +64,18 @@ def read_onnx(data: bytes, source: str) -> Model:
     batches = {value.name: _batch(value) for value in graph.input}
     plain = Graph(graph.name or "model", source, opset, inputs, outputs, tuple(nodes), constants, batches)
     return to_model(plain, onnx_ops.reader, onnx_ops.SUPPORTED)
+
+
+def _check_texts(message: Any) -> None:
+    """Refuse texts that are no UTF-8, anywhere in the file: protobuf hands them out as bytes."""
+    for kind, value in message.ListFields():
+        values = value if kind.label == kind.LABEL_REPEATED else (value,)
+        if kind.type == kind.TYPE_STRING:
+            if not all(isinstance(text, str) for text in values):
+                raise ValueError(f"a text in {kind.full_name} is not UTF-8")
+        elif kind.type == kind.TYPE_MESSAGE:
+            for part in values:
+                _check_texts(part)
 
 
 def _foreign(source: str) -> ModelError:

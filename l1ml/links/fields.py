@@ -7,6 +7,7 @@ every link is filled before word 1 of any, so more links mean an earlier last wo
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,15 @@ def fields(elements: Sequence[Element], places: Sequence[Place]) -> tuple[Field,
     for number, (element, place) in enumerate(zip(elements, places, strict=True)):
         out.append(
             Field(
-                number, element.name, place.link, place.word, place.lsb, place.width, element.signed, element.width, low
+                number,
+                element.name,
+                place.link,
+                place.word,
+                place.lsb,
+                place.width,
+                element.signed,
+                element.width,
+                low,
             )
         )
         low += element.width
@@ -93,7 +102,8 @@ def parse(
 
     Args:
         section: ``inputs`` or ``outputs``, for messages.
-        entries: ``{"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}``; ``link`` and ``word`` default to 0.
+        entries: ``{"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}``; ``link`` and ``word`` default
+            to 0.
         elements: what must be placed.
         widen: a field may have more bits than its element.
 
@@ -102,7 +112,9 @@ def parse(
     """
     problems: list[str] = []
     if not isinstance(entries, Mapping):
-        return [None] * len(elements), [f"fields.{section} must be a mapping of field names, found {_short(entries)}"]
+        return [None] * len(elements), [
+            f"fields.{section} must be a mapping of field names, found {_short(entries)}"
+        ]
     numbers = {element.name: number for number, element in enumerate(elements)}
     places: list[Place | None] = [None] * len(elements)
     given: set[str] = set()
@@ -122,7 +134,9 @@ def parse(
         width = elements[number].width
         if place.width < width or (place.width > width and not widen):
             need = f"at least {width}" if widen else str(width)
-            problems.append(f"{section}: {name}: {place.width} bits given, the element has {width}; give {need}")
+            problems.append(
+                f"{section}: {name}: {place.width} bits given, the element has {width}; give {need}"
+            )
             continue
         places[number] = place
     lost = [element.name for element in elements if element.name not in given]
@@ -139,15 +153,17 @@ def refuse(problems: Sequence[str], interface: str, fix: str | None = None) -> N
     lines = list(problems[:MAX_NAMED])
     if len(problems) > MAX_NAMED:
         lines.append(f"and {len(problems) - MAX_NAMED} more")
-    what = lines[0] if len(lines) == 1 else "\n".join([f"{len(problems)} fields are wrong:", *(f"  - {x}" for x in lines)])
-    raise InterfaceError(what, where=("links", interface), fix=fix)
+    listed = "\n".join([f"{len(problems)} things are wrong:", *(f"  - {line}" for line in lines)])
+    raise InterfaceError(lines[0] if len(lines) == 1 else listed, where=("links", interface), fix=fix)
 
 
 def _place(entry: object) -> tuple[Place | None, list[str]]:
     if not isinstance(entry, Mapping):
         return None, [f'must be {{link: 0, word: 1, bits: "13:0"}}, found {_short(entry)}']
     known = ("link", "word", "bits")
-    wrong = [f"unknown key {_short(key)}; {nearest(str(key)[:40], known)}" for key in entry if key not in known]
+    wrong = [
+        f"unknown key {_short(key)}; {nearest(str(key)[:40], known)}" for key in entry if key not in known
+    ]
     values = {}
     for key, most in (("link", MAX_LINKS), ("word", MAX_WORDS)):
         value = entry.get(key, 0)
@@ -155,7 +171,11 @@ def _place(entry: object) -> tuple[Place | None, list[str]]:
             wrong.append(f"{key} must be a whole number from 0 to {most - 1}, found {_short(value)}")
         values[key] = value
     bits = entry.get("bits")
-    match = re.fullmatch(r"\s*(\d{1,7})\s*(?::\s*(\d{1,7})\s*)?", str(bits)) if not isinstance(bits, bool) else None
+    match = (
+        re.fullmatch(r"\s*(\d{1,7})\s*(?::\s*(\d{1,7})\s*)?", str(bits))
+        if not isinstance(bits, bool)
+        else None
+    )
     if match is None:
         return None, [*wrong, f'bits must be "high:low" or one bit, found {_short(bits)}']
     high = int(match[1])
@@ -167,7 +187,12 @@ def _place(entry: object) -> tuple[Place | None, list[str]]:
 
 def _nearest_few(name: str, known: Mapping[str, int]) -> str:
     """Return the nearest names, without listing thousands of them."""
-    return nearest(name, sorted(known, key=lambda k: (abs(len(k) - len(name)), k))[:MAX_NAMED] if len(known) > MAX_NAMED else known)
+    if len(known) <= MAX_NAMED:
+        return nearest(name, known)
+    alike = difflib.get_close_matches(name, known, n=3)
+    return (
+        f"did you mean {alike[0]}?" if alike else f"{next(iter(known))}, ... are known ({len(known)} fields)"
+    )
 
 
 def _short(value: object) -> str:

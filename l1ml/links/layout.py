@@ -185,16 +185,29 @@ class LinkLayout:
         ):
             low = 0
             for number, field in enumerate(fields):
-                inside = field.lsb >= 0 and field.msb < bits and 0 <= field.word < words and 0 <= field.link < links
+                inside = (
+                    field.lsb >= 0
+                    and field.msb < bits
+                    and 0 <= field.word < words
+                    and 0 <= field.link < links
+                )
                 if not inside:
-                    problems.append(f"{field} is outside the frame of {links} links, {words} words, {bits} bits")
-                if field.element != number or field.element_lsb != low or not 1 <= field.element_width <= field.width:
+                    problems.append(
+                        f"{field} is outside the frame of {links} links, {words} words, {bits} bits"
+                    )
+                if (
+                    field.element != number
+                    or field.element_lsb != low
+                    or not 1 <= field.element_width <= field.width
+                ):
                     problems.append(f"{field} is not element {number} of the core, from bit {low}")
                 low += field.element_width
             if not fields:
                 problems.append("there are no fields")
         if max(self.frame_words, self.words_out) > self.link_cycles:
-            problems.append(f"{max(self.frame_words, self.words_out)} words do not fit {self.link_cycles} clocks")
+            problems.append(
+                f"{max(self.frame_words, self.words_out)} words do not fit {self.link_cycles} clocks"
+            )
         if problems:
             raise InterfaceError("; ".join(problems), where=("link", self.interface))
 
@@ -228,17 +241,22 @@ class LinkLayout:
             layout = cls(**plain)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DataError(
-                f"the link's layout cannot be read: {error}", where=("manifest.json", "link"), fix="run l1ml convert"
+                f"the link's layout cannot be read: {error}",
+                where=("manifest.json", "link"),
+                fix="run l1ml convert",
             ) from None
         layout.verify()
         return layout
 
     def __str__(self) -> str:
         head = (
-            f"{self.interface}: {self.n_links_in} link(s) in, {self.n_links_out} out, {self.word_bits}-bit words, "
-            f"frame of {self.frame_words} words every {self.link_cycles} clocks, collect {self.collect_cycles}"
+            f"{self.interface}: {self.n_links_in} link(s) in, {self.n_links_out} out, "
+            f"{self.word_bits}-bit words, frame of {self.frame_words} words every {self.link_cycles} clocks, "
+            f"collect {self.collect_cycles}"
         )
-        return "\n".join([head, *(f"  in  {f}" for f in self.in_fields), *(f"  out {f}" for f in self.out_fields)])
+        return "\n".join(
+            [head, *(f"  in  {f}" for f in self.in_fields), *(f"  out {f}" for f in self.out_fields)]
+        )
 
 
 def overlaps(fields: Sequence[Field]) -> list[str]:
@@ -250,8 +268,8 @@ def overlaps(fields: Sequence[Field]) -> list[str]:
         same = highest is not None and (highest.link, highest.word) == (field.link, field.word)
         if same and highest is not None and highest.msb >= field.lsb:
             problems.append(
-                f"{highest.name} (bits {highest.msb}:{highest.lsb}) and {field.name} (bits {field.msb}:{field.lsb}) "
-                f"overlap in link {field.link} word {field.word}"
+                f"{highest.name} (bits {highest.msb}:{highest.lsb}) and "
+                f"{field.name} (bits {field.msb}:{field.lsb}) overlap in link {field.link} word {field.word}"
             )
         if not same or highest is None or field.msb > highest.msb:
             highest = field

@@ -22,7 +22,7 @@ LONG_GAP = 6
 """Words of a packet over several BX that fillers and CRC take (CMS track finder, ``numFramesInfra``)."""
 
 ROUNDED = 0.005
-"""A clock this near to a multiple of the bunch frequency is meant to be that multiple: people write 360 for 360.71."""
+"""A clock this near to a multiple of the bunch frequency means it: people write 360 for 360.71."""
 
 
 def resolve(
@@ -43,8 +43,8 @@ def resolve(
         clock: link clock.
         tmux: an event every ``tmux`` bunch crossings.
         options: options of the link (its ``interface.yaml`` names them), and ``fields``: where the elements
-            lie, ``{"inputs": {"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}, "outputs": {...}}``, or the
-            path of a YAML file with these two sections.  A section that is not given is packed.
+            lie, ``{"inputs": {"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}, "outputs": {...}}``,
+            or the path of a YAML file with these two sections.  A section that is not given is packed.
 
     Returns:
         The layout, verified.
@@ -73,8 +73,8 @@ def resolve(
     sides = []
     for side, elements in (("in", inputs), ("out", outputs)):
         wide = bits or _event_bits(elements, places[side])
-        links = chosen.get(f"links_{side}")
-        sides.append(_Side(spec, side, tuple(elements), places[side], wide, links).settle(room, chosen.get(f"words_{side}")))
+        links, words = chosen.get(f"links_{side}"), chosen.get(f"words_{side}")
+        sides.append(_Side(spec, side, tuple(elements), places[side], wide, links).settle(room, words))
     source, sink = sides
     frame = room if spec.frame is FrameRule.LINK else source.words
     layout = LinkLayout(
@@ -121,7 +121,9 @@ def _given_places(
     if given is None:
         return {"in": None, "out": None}
     if not isinstance(given, Mapping):
-        raise ConfigError(f"fields must be a mapping or a path, found {given!r:.60}", where=("links", "fields"))
+        raise ConfigError(
+            f"fields must be a mapping or a path, found {given!r:.60}", where=("links", "fields")
+        )
     refuse_unknown(given, SECTIONS, where=(where,))
     problems: list[str] = []
     found: dict[str, list[Place] | None] = {"in": None, "out": None}
@@ -142,7 +144,11 @@ def _given_places(
 
 
 def _outside(
-    spec: InterfaceSpec, elements: Sequence[Element], places: Sequence[Place | None], room: int, bits: int | None
+    spec: InterfaceSpec,
+    elements: Sequence[Element],
+    places: Sequence[Place | None],
+    room: int,
+    bits: int | None,
 ) -> list[tuple[str, str]]:
     out = []
     for element, place in zip(elements, places, strict=True):
@@ -214,13 +220,15 @@ class _Side:
             problems.append(f"words_{self.side} is {words}; the fields need {needed}, an event has {room}")
         for element, place in zip(self.elements, self.placed, strict=True):
             if place.link >= self.count:
-                problems.append(f"{element.name}: link {place.link} does not exist, links_{self.side} is {self.count}")
+                have = f"links_{self.side} is {self.count}"
+                problems.append(f"{element.name}: link {place.link} does not exist, {have}")
             if place.word >= limit:
                 problems.append(f"{element.name}: word {place.word} is outside the frame of {limit} words")
         empty = sorted(set(range(self.count)) - {place.link for place in self.placed})
         if empty:
+            idle = ", ".join(map(str, empty[:8]))
             problems.append(
-                f"{self.count} {self.side}put links, but nothing lies on link {', '.join(map(str, empty[:8]))}; "
+                f"{self.count} {self.side}put links, but nothing lies on link {idle}; "
                 f"give every link a field, or set links_{self.side} to {self.count - len(empty)}"
             )
         packing.refuse(problems, self.spec.name)
@@ -241,10 +249,11 @@ def _fix(spec: InterfaceSpec) -> str:
 def _ports(spec: InterfaceSpec, source: _Side, sink: _Side) -> tuple[Port, ...]:
     """Return clock, reset, then all ports; templates of one direction in a row repeat per link together."""
     ports = [Port(spec.clock, "in", 1, Role.CLOCK), Port(spec.reset, "in", 1, Role.RESET)]
+    widths = {Role.ERROR: len(spec.errors), Role.ERROR_LINK: source.count}
     done: set[str] = set()
     for template in spec.ports:
         side = source if template.direction == "in" else sink
-        width = {Role.DATA: side.bits, Role.ERROR: len(spec.errors), Role.ERROR_LINK: source.count}.get(template.role, 1)
+        width = widths.get(template.role, side.bits if template.role is Role.DATA else 1)
         if "{link}" not in template.name:
             ports.append(Port(template.name, template.direction, width, template.role))
             continue

@@ -139,16 +139,27 @@ class InterfaceSpec:
             InterfaceError: the description is inconsistent; names what.
         """
         roles = [(p.direction, p.role) for p in self.ports]
-        problems = [f"more than one {d} port is {r.value}" for d, r in sorted(set(roles), key=str) if roles.count((d, r)) > 1]
+        twice = sorted({(d, r.value) for d, r in roles if roles.count((d, r)) > 1})
+        problems = [f"more than one {direction} port is {role}" for direction, role in twice]
         problems += [
             f"no {direction} port is {role.value}"
             for direction in ("in", "out")
             for role in (Role.DATA, Role.VALID)
             if (direction, role) not in roles
         ]
-        names = [self.clock, self.reset, *(p.name for p in self.ports), *(e.name for e in self.errors), *self.cells]
+        names = [
+            self.clock,
+            self.reset,
+            *(p.name for p in self.ports),
+            *(e.name for e in self.errors),
+            *self.cells,
+        ]
         problems += [f"{n!r} is no plain name" for n in names if not _NAME.fullmatch(n)]
-        problems += [f"port {p.name}: direction {p.direction!r}" for p in self.ports if p.direction not in ("in", "out")]
+        problems += [
+            f"port {p.name}: direction {p.direction!r}"
+            for p in self.ports
+            if p.direction not in ("in", "out")
+        ]
         if bool(self.errors) != (("out", Role.ERROR) in roles):
             problems.append("errors and an error port belong together")
         if (self.word_bits is None) == (self.frame is FrameRule.LINK):
@@ -176,7 +187,9 @@ def load(name: str) -> InterfaceSpec:
         InterfaceError: there is no such link, or its description is wrong.
     """
     if name not in available():
-        raise InterfaceError(f"unknown interface {name!r:.60}", where=("interface",), fix=nearest(name, available()))
+        raise InterfaceError(
+            f"unknown interface {name!r:.60}", where=("interface",), fix=nearest(name, available())
+        )
     return read(assets.path("interfaces", name, FILE))
 
 
@@ -193,7 +206,9 @@ def read(path: Path) -> InterfaceSpec:
         raise InterfaceError(f"schema is {data.get('schema')!r:.60}, expected {SCHEMA!r}", where=where)
     wrong = sorted(_KEYS ^ set(data))
     if wrong:
-        raise InterfaceError(f"missing or unknown keys: {', '.join(wrong)}", where=where, fix=nearest(wrong[0], _KEYS))
+        raise InterfaceError(
+            f"missing or unknown keys: {', '.join(wrong)}", where=where, fix=nearest(wrong[0], _KEYS)
+        )
     try:
         spec = _build(data)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -219,7 +234,8 @@ def _build(data: Mapping[str, Any]) -> InterfaceSpec:
         options={name: OptionSpec(**entry) for name, entry in data["options"].items()},
         ports=tuple(PortTemplate(p["name"], p["direction"], Role(p["role"])) for p in data["ports"]),
         errors=tuple(
-            ErrorBit(e["name"], bit, e["text"], e.get("drops_event", True)) for bit, e in enumerate(data["errors"])
+            ErrorBit(e["name"], bit, e["text"], e.get("drops_event", True))
+            for bit, e in enumerate(data["errors"])
         ),
         cells=tuple(data["cells"]),
     )
@@ -242,6 +258,8 @@ def check_options(spec: InterfaceSpec, options: Mapping[str, Any]) -> dict[str, 
         chosen[name] = None if wrong else value
     if problems:
         raise ConfigError(
-            f"options of interface {spec.name}: " + "; ".join(problems), where=("links",), fix="see the README of the link"
+            f"options of interface {spec.name}: " + "; ".join(problems),
+            where=("links",),
+            fix="see the README of the link",
         )
     return chosen

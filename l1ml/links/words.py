@@ -141,7 +141,8 @@ def decode(layout: LinkLayout, rows: ArrayLike) -> Decoded:
     table = np.asarray(rows)
     if table.ndim != 2 or table.dtype != np.uint64 or table.shape[1] < layout.out_chunks:
         raise DataError(
-            f"expected uint64 rows (clocks, {layout.out_chunks}), got {table.dtype} {table.shape}", where=("link output",)
+            f"expected uint64 rows (clocks, {layout.out_chunks}), got {table.dtype} {table.shape}",
+            where=("link output",),
         )
     valid = [_flag(layout, table, Role.VALID, link) for link in range(layout.n_links_out)]
     starts = [_starts(layout, table, valid[link], link) for link in range(layout.n_links_out)]
@@ -149,7 +150,8 @@ def decode(layout: LinkLayout, rows: ArrayLike) -> Decoded:
     inside = first + layout.words_out <= len(table)
     ok = inside.copy()
     taken = 0
-    begins = np.minimum(first, max(0, len(table) - layout.words_out))  # cut-off packets read other words, and are not ok
+    # A packet cut off by the end of the rows reads other words instead, and is not ok.
+    begins = np.minimum(first, max(0, len(table) - layout.words_out))
     if len(table) < layout.words_out:
         begins, first, ok = begins[:0], first[:0], ok[:0]
     for link in range(layout.n_links_out):
@@ -173,9 +175,15 @@ def decode(layout: LinkLayout, rows: ArrayLike) -> Decoded:
 def _checked_codes(layout: LinkLayout, codes: ArrayLike) -> IntArray:
     table = np.asarray(codes)
     if table.ndim != 2 or table.shape[1] != len(layout.in_fields):
-        raise DataError(f"expected codes (events, {len(layout.in_fields)}), got {table.shape}", where=("link input",))
+        raise DataError(
+            f"expected codes (events, {len(layout.in_fields)}), got {table.shape}", where=("link input",)
+        )
     if not np.issubdtype(table.dtype, np.integer):
-        raise DataError(f"expected integer codes, got {table.dtype}", where=("link input",), fix="divide by the LSB and round")
+        raise DataError(
+            f"expected integer codes, got {table.dtype}",
+            where=("link input",),
+            fix="divide by the LSB and round",
+        )
     table = np.asarray(table, dtype=np.int64)
     if not len(table):
         return table
@@ -319,5 +327,7 @@ def _error_links(layout: LinkLayout, table: WordArray) -> tuple[int, ...]:
     column = layout.column("out", Role.ERROR_LINK)
     if column is None or not len(table):
         return ()
-    seen = [int(np.bitwise_or.reduce(table[:, column + link // CHUNK_BITS])) for link in range(layout.n_links_in)]
-    return tuple(link for link, bits in enumerate(seen) if bits >> (link % CHUNK_BITS) & 1)
+    chunks = -(-layout.n_links_in // CHUNK_BITS)
+    seen = [int(np.bitwise_or.reduce(table[:, column + chunk])) for chunk in range(chunks)]
+    links = range(layout.n_links_in)
+    return tuple(link for link in links if seen[link // CHUNK_BITS] >> (link % CHUNK_BITS) & 1)

@@ -20,7 +20,8 @@ def render(path: Path, context: Mapping[str, Any]) -> str:
         context: its variables.  One that the template uses and the context lacks is a bug and raises.
     """
     loader = jinja2.FileSystemLoader([path.parent, assets.path("firmware") / "templates"])
-    environment = jinja2.Environment(  # HDL is no HTML: nothing to escape, names are checked before they come here
+    # HDL is no HTML: nothing to escape; names are checked before they come here.
+    environment = jinja2.Environment(
         loader=loader,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -72,7 +72,9 @@ def signal_names(fields: Sequence[Field], stem: str) -> list[str]:
 
 def _context(layout: LinkLayout) -> dict[str, Any]:
     ins = [Signal(n, f) for n, f in zip(signal_names(layout.in_fields, "x"), layout.in_fields, strict=True)]
-    outs = [Signal(n, f) for n, f in zip(signal_names(layout.out_fields, "y"), layout.out_fields, strict=True)]
+    outs = [
+        Signal(n, f) for n, f in zip(signal_names(layout.out_fields, "y"), layout.out_fields, strict=True)
+    ]
     index_bits = max(1, (layout.frame_words - 1).bit_length())
     return {
         "layout": layout,
@@ -103,14 +105,18 @@ def _port_lines(ports: Sequence[Port]) -> list[str]:
         kind = "input  wire logic" if port.direction == "in" else "output logic"
         # One-bit data, error and error_link are vectors too, so that they can be indexed.
         vector = port.width > 1 or port.role in (Role.DATA, Role.ERROR, Role.ERROR_LINK)
-        lines.append(f"{kind} {f'[{port.width - 1}:0] ' if vector else ''}{port.name}" + ("," if number < len(ports) - 1 else ""))
+        width = f"[{port.width - 1}:0] " if vector else ""
+        comma = "," if number < len(ports) - 1 else ""
+        lines.append(f"{kind} {width}{port.name}{comma}")
     return lines
 
 
 def _captures(ins: Sequence[Signal]) -> list[tuple[int, int, list[Signal]]]:
     """Return (link, word, signals that arrive with it)."""
     ordered = sorted(ins, key=lambda s: (s.field.link, s.field.word, s.field.lsb))
-    return [(*key, list(group)) for key, group in groupby(ordered, key=lambda s: (s.field.link, s.field.word))]
+    return [
+        (*key, list(group)) for key, group in groupby(ordered, key=lambda s: (s.field.link, s.field.word))
+    ]
 
 
 def _extended(field: Field) -> str:

@@ -176,10 +176,14 @@ def test_report_lists_its_files(flow: Flow, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     "line", ["-q replay --project p --events e", "replay --project p --events e --quiet"]
 )
-def test_quiet(flow: Flow, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet(
+    flow: Flow, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "0")
     flow.answer = Verdict(False)
     assert cli.main(line.split()) == 1
     assert capsys.readouterr() == ("", "")
+    assert os.environ["TQDM_DISABLE"] == "1"
 
 
 @pytest.mark.parametrize(

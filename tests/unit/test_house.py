@@ -45,6 +45,8 @@ def test_documents_name_what_exists(root: Path, name: str) -> None:
     for path in re.findall(pattern, text):
         if "<" not in path:
             assert list(root.glob(path.rstrip("/"))), f"{name} names {path}"
+    for path in re.findall(r"`([a-z_]+/[\w/]+\.py|[a-z_]+\.py)`", text):  # rooms of l1ml for short
+        assert (root / path).exists() or (root / "l1ml" / path).exists(), f"{name} names {path}"
 
 
 def test_options_in_the_readme_are_real(root: Path) -> None:
