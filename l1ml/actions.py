@@ -148,6 +148,10 @@ def replay_events(
             disable=None,
             unit_scale=True,
         )
+
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
+
         with bar:
             verdict = replay(
                 manifest,
@@ -156,7 +160,7 @@ def replay_events(
                 samples,
                 build_dir=_builds(project, "cosim"),
                 max_events=max_events,
-                progress=lambda done: bar.update(done - bar.n),
+                progress=progress,
             )
         if sources.is_file(events):
             _write_json(
@@ -268,8 +272,12 @@ def _write_json(file: Path, data: dict[str, Any]) -> None:
     fresh.replace(file)
 
 
+def _bar(title: str, total: int | None = None) -> Any:
+    return tqdm(total=total, unit="event", desc=title, disable=None, unit_scale=True)
+
+
 def _with_progress(samples: Iterator[EventSample], title: str) -> Iterator[EventSample]:
-    with tqdm(unit="event", desc=title, disable=None, unit_scale=True) as bar:
+    with _bar(title) as bar:
         for sample in samples:
             yield sample
             bar.update(len(sample))

@@ -23,5 +23,5 @@ def lint(sources: Sequence[Path], top: str, log: Path) -> None:
     simulator = simulators.require_verilator()
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    command = [simulator.binary, "--lint-only", "-Wall", "--top-module", top, *sources]
+    command: list[str | Path] = [simulator.binary, "--lint-only", "-Wall", "--top-module", top, *sources]
     simulators.run(command, log=log, env=simulators.environment(simulator), what=f"lint of {top}")

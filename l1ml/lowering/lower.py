@@ -44,36 +44,44 @@ def lower(program: TensorProgram) -> Dataflow:
         following = program.steps[tensor + 1 - len(program.inputs)] if tensor + 1 < len(readers) else None
         joined = None
         if (
-            following is not None
+            isinstance(step.op, primitives.AddConst)
+            and following is not None
+            and isinstance(following.op, primitives.Requantize)
             and following.source == tensor
             and readers[tensor] == 1
             and tensor not in observed
-            and isinstance(step.op, primitives.AddConst)
-            and isinstance(following.op, primitives.Requantize)
         ):
+            after = build.layer(following.layer)
+            source = tensors[step.source]
             joined = _add_and_requantize(
-                step.op,
-                following.op,
-                build,
-                tensors[step.source],
-                program.type_of(step.source),
-                build.layer(following.layer),
+                step.op, following.op, build, source, program.type_of(step.source), after
             )
-        if joined is not None:
+            pending[tensor] = _on_grid_of(program.type_of(tensor), step.op)
+        if joined is None:
+            pending.pop(tensor, None)
+        else:
             tensors += [tensors[step.source], joined]  # the sum itself is never made
             skip.add(tensor + 1)
-            kind = program.type_of(tensor)
-            up = kind.frac - step.op.frac
-            pending[tensor] = (np.broadcast_to(step.op.constant, kind.shape) << up).tolist()
             continue
         tensors.append(_lower(step.op, build, tensors[step.source], program.type_of(step.source), layer))
     outputs = [e for _, t in program.outputs for e in tensors[t]]
     types = [program.type_of(t).at(k) for _, t in program.outputs for k in range(program.type_of(t).size)]
     marks = [
-        Mark(build.layer(name), tensors[t], [program.type_of(t).at(k) for k in range(program.type_of(t).size)], pending.get(t))
+        Mark(
+            build.layer(name),
+            tensors[t],
+            [program.type_of(t).at(k) for k in range(program.type_of(t).size)],
+            pending.get(t),
+        )
         for name, t in program.marks
     ]
     return build.finish(outputs, types, marks)
+
+
+def _on_grid_of(kind: TensorType, op: primitives.AddConst) -> list[int]:
+    """Return the constants of a sum in LSBs of its result."""
+    constants = np.broadcast_to(op.constant, kind.shape) << (kind.frac - op.frac)
+    return [int(n) for n in constants.ravel()]
 
 
 def _add_and_requantize(
