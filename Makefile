@@ -34,7 +34,7 @@ demo: .venv/.demo  ## jet tagger to verified trigger block: convert, replay 10,0
 	$(BIN)/l1ml config --model $(JETS)/jet_q6_pruned75.h5 --input-type 'fixed<14,4>' --interface emp \
 	  --clock-mhz 360.71 --tmux 1 --part xcvu13p-flga2577-2-e --dir $(DEMO)/project --output $(DEMO)/jets.yml
 	$(BIN)/l1ml convert --config $(DEMO)/jets.yml
-	$(BIN)/l1ml replay --project $(DEMO)/project --events $(JETS)/jet_events_10k.h5
+	$(BIN)/l1ml replay --project $(DEMO)/project --events $(JETS)/jets_10k.h5
 	$(BIN)/l1ml gate --project $(DEMO)/project --budget $(JETS)/budget.yml
 	$(BIN)/l1ml report --project $(DEMO)/project
 

@@ -69,12 +69,12 @@ def read_onnx(data: bytes, source: str) -> Model:
 def _check_texts(message: Any) -> None:
     """Refuse texts that are no UTF-8, anywhere in the file: protobuf hands them out as bytes."""
     for kind, value in message.ListFields():
-        values = value if kind.label == kind.LABEL_REPEATED else (value,)
-        if kind.type == kind.TYPE_STRING:
-            if not all(isinstance(text, str) for text in values):
+        if kind.type not in (kind.TYPE_STRING, kind.TYPE_MESSAGE):
+            continue
+        for part in [value] if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value:
+            if isinstance(part, bytes):
                 raise ValueError(f"a text in {kind.full_name} is not UTF-8")
-        elif kind.type == kind.TYPE_MESSAGE:
-            for part in values:
+            if not isinstance(part, str):
                 _check_texts(part)
 
 

@@ -97,11 +97,15 @@ class CoreSimulation:
             first_rows=first_rows,
         )
 
-    def probe(self, result: CoreRun, probe: Mapping[str, Any]) -> WordArray:
-        """Return the bits of one probe for every event, uint64, (events,); a probe has at most 62 bits."""
+    def probe(self, result: CoreRun, probe: Mapping[str, Any]) -> IntArray:
+        """Return the code that a probed signal stands for, for every event, int64, (events,).
+
+        The element's code is ``+-wire * 2**shift + offset``; the wire is read ``cycle`` clocks after its event.
+        """
         at = result.first_rows + int(probe["cycle"])
-        word = result.rows[at, self.harness.column(str(probe["signal"]))][:, 0]
-        return np.asarray(word & np.uint64((1 << int(probe["width"])) - 1))
+        word = result.rows[at, self.harness.column(str(probe["signal"]))]
+        wire = unpack(word, [Slot(0, int(probe["width"]), bool(probe["signed"]))])[:, 0] << int(probe["shift"])
+        return np.asarray((-wire if probe["negate"] else wire) + int(probe["offset"]))
 
 
 def slots(ports: Sequence[Mapping[str, Any]]) -> tuple[Slot, ...]:

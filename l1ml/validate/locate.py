@@ -58,24 +58,10 @@ def first_wrong_layer(core: CoreSimulation, result: CoreRun, trace: Mapping[str,
         values = np.asarray(trace[layer["name"]], dtype=np.float64)
         table = values.reshape(len(values), -1)
         for probe in probes:
-            want = expected_bits(table[:, int(probe["element"])], probe)
-            if (core.probe(result, probe) != want).any():
+            expected = np.ldexp(table[:, int(probe["element"])], int(probe["frac"])).astype(np.int64)
+            if (core.probe(result, probe) != expected).any():
                 return str(layer["name"])
     return None
-
-
-def expected_bits(values: RealArray, probe: Mapping[str, Any]) -> np.ndarray:
-    """Return the bits a probe shows for real values of its element, uint64.
-
-    The signal holds ``(code - offset) / 2**shift`` of an element with the code ``value * 2**frac``, negated where
-    the probe says so, from bit ``lsb`` upwards, ``width`` bits of it.
-    """
-    codes = np.ldexp(values, int(probe["frac"])).astype(np.int64) - int(probe.get("offset", 0))
-    shift = int(probe.get("shift", 0)) + int(probe.get("lsb", 0))
-    if probe.get("negate", False):
-        codes = -codes
-    codes = codes >> shift if shift >= 0 else codes << -shift
-    return np.asarray(codes.astype(np.uint64) & np.uint64((1 << int(probe["width"])) - 1))
 
 
 def around(events: int, first: int, reach: int = 8) -> slice:

@@ -94,7 +94,7 @@ def test_a_model_becomes_a_project(installed: Path, tmp_path: Path) -> None:
         "--project",
         "prj",
         "--events",
-        jets / "jet_events_10k.h5",
+        jets / "jets_10k.h5",
         "--output",
         "out.h5",
         cwd=tmp_path,
