@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """l1ml: from a quantized neural network to a verified block for a Level-1 trigger.
 
+Example::
+
     import l1ml
 
     prj = l1ml.convert("tagger.h5", output_dir="prj", input_type="fixed<14,4>")
@@ -21,7 +23,9 @@ from l1ml.errors import (
 )
 from l1ml.project import Project, config_from_model, convert
 from l1ml.types.fixed import quantize
-from l1ml.version import VERSION as __version__
+from l1ml.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "ConfigError",

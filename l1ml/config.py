@@ -47,8 +47,8 @@ class ProjectConfig:
         clock_mhz: clock of the block.
         tmux: time-multiplexing period: an event every ``tmux`` bunch crossings.
         part: FPGA; decides the delay model.
-        stages: pipeline stages of the core; None takes the fewest that meet ``clock_mhz``, a number
-            asks for the fastest clock with that many.
+        stages: pipeline stages of the core; None takes the fewest that meet ``clock_mhz``.  A number is
+            kept; where it is too small the message tells the fastest clock it allows.
         latency_budget_ns: longest latency allowed; None states no budget.
         events: HDF5 file for the ranges and ROC curves of the report; None takes the one last replayed.
         links: options of the link: ``links_in``, ``interpacket_gap``, field layout.

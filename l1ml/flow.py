@@ -16,7 +16,7 @@ import numpy as np
 from l1ml import frontends
 from l1ml.config import ProjectConfig, default_mapping
 from l1ml.dataflow.program import Dataflow
-from l1ml.errors import ModelError
+from l1ml.errors import ModelError, TimingError
 from l1ml.graph import passes, precision
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
@@ -28,7 +28,7 @@ from l1ml.rtl.systemverilog import Core, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate, vivado
-from l1ml.types.timing import Clock
+from l1ml.types.timing import Clock, Latency
 from l1ml.version import VERSION, tool_versions
 
 
@@ -53,6 +53,7 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
     core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
     top = f"{config.name}_{config.interface}"
     layout = link(program, config)
+    check_latency_budget(pipe, layout, config)
     files = {
         f"firmware/rtl/{core.package}.sv": print_package(core, pipe),
         f"firmware/rtl/{core.module}.sv": print_core(core, pipe),
@@ -133,6 +134,23 @@ def schedule(flow: Dataflow, config: ProjectConfig) -> Pipeline:
     """Return the stages for the clock, with nets as long as a design of this size has them."""
     luts = int(estimate.of_dataflow(flow)["lut"])
     return pipeline(flow, family_of(config.part, luts), config.clock_mhz, config.stages)
+
+
+def check_latency_budget(pipe: Pipeline, layout: LinkLayout, config: ProjectConfig) -> None:
+    """Refuse a block that is slower than the user allows.
+
+    Raises:
+        TimingError: the latency is above ``latency_budget_ns``; says what each part takes.
+    """
+    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, config.clock_mhz)
+    budget = config.latency_budget_ns
+    if budget is not None and latency.ns > budget:
+        raise TimingError(
+            f"the latency is {latency}, the budget is {budget:g} ns",
+            where=("latency_budget_ns",),
+            fix="spread the inputs over more links (links: {links_in: N}), lower clock_mhz if stages are short, "
+            "or raise the budget",
+        )
 
 
 def link(program: TensorProgram, config: ProjectConfig) -> LinkLayout:

@@ -37,7 +37,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Mark:
-    """A layer whose values can be observed: its elements, their types, and what is still to be added to them."""
+    """A layer whose values can be observed: elements, their types, and what is still to be added."""
 
     layer: int
     elements: list[Element]
@@ -202,8 +202,8 @@ class Builder:
             outputs=tuple(self._port(e, t) for e, t in zip(signed, output_types, strict=True)),
             layers=tuple(self.layers),
             marks=tuple(
-                (mark.layer, tuple(map(self._port, mark.elements, mark.types, mark.offsets or [0] * len(mark.types))))
-                for mark in marks
+                (m.layer, tuple(map(self._port, m.elements, m.types, m.offsets or [0] * len(m.types))))
+                for m in marks
             ),
         )
         flow = remove_dead_steps(flow)

@@ -130,8 +130,8 @@ def refuse_float_layers(model: Model) -> None:
         raise ModelError(
             f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
             where=(model.source,),
-            fix=f"give types in the configuration, e.g. layers: {{{loose[0]}: {{weight: 'fixed<8,1,RND_CONV,SAT>', "
-            "bias: 'fixed<8,1,RND_CONV,SAT>'}}, or train with QKeras",
+            fix=f"give types in the configuration, e.g. layers: {{{loose[0]}: "
+            "{weight: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}, or train with QKeras",
         )
 
 

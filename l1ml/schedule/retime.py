@@ -12,7 +12,12 @@ MAX_ROUNDS = 8
 
 
 def save_registers(
-    flow: Dataflow, stage: Sequence[int], arrival: Sequence[float], delays: Sequence[float], limit: float, stages: int
+    flow: Dataflow,
+    stage: Sequence[int],
+    arrival: Sequence[float],
+    delays: Sequence[float],
+    limit: float,
+    stages: int,
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return stages and arrival times with fewer register bits.
 
@@ -36,7 +41,13 @@ def save_registers(
 
 class _State:
     def __init__(
-        self, flow: Dataflow, stage: list[int], arrival: list[float], delays: Sequence[float], limit: float, stages: int
+        self,
+        flow: Dataflow,
+        stage: list[int],
+        arrival: list[float],
+        delays: Sequence[float],
+        limit: float,
+        stages: int,
     ) -> None:
         self.flow, self.stage, self.arrival = flow, stage, arrival
         self.delays, self.limit, self.stages = delays, limit, stages

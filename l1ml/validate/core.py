@@ -44,13 +44,21 @@ class CoreSimulation:
         build_dir: folder of the build cache.
         probes: sample the layers' boundaries as well; a build of its own.
         fast: optimization of the compiler; ``-O0`` builds quickest, for few events.
+        selector: an additional input of 16 bits that `run` holds at a constant.
 
     Raises:
         ToolError: the simulator is missing or failed.
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], root: Path, build_dir: Path, *, probes: bool = False, fast: str | None = None
+        self,
+        manifest: Mapping[str, Any],
+        root: Path,
+        build_dir: Path,
+        *,
+        probes: bool = False,
+        fast: str | None = None,
+        selector: str | None = None,
     ) -> None:
         self.manifest = manifest
         self.ins, self.outs = slots(manifest["inputs"]), slots(manifest["outputs"])
@@ -61,14 +69,16 @@ class CoreSimulation:
         self.harness: Harness = build(
             core_sources(manifest, root),
             str(manifest["core_module"]),
-            [Wire("valid_i", 1), Wire("data_i", self.in_width)],
+            [Wire("valid_i", 1), Wire("data_i", self.in_width), *([Wire(selector, 16)] if selector else [])],
             [Wire("valid_o", 1), Wire("data_o", self.out_width)],
             build_dir,
             probes=list(signals.values()),
             fast=fast,
         )
 
-    def run(self, codes: IntArray, *, spacing: int = 1, threads: int = 1, seed: int = 1) -> CoreRun:
+    def run(
+        self, codes: IntArray, *, spacing: int = 1, threads: int = 1, seed: int = 1, selected: int = 0
+    ) -> CoreRun:
         """Send events, one every ``spacing`` clocks; idle clocks carry random data.
 
         Args:
@@ -76,6 +86,7 @@ class CoreSimulation:
             spacing: clocks from event to event.
             threads: models that run at the same time.
             seed: of uninitialised state and idle data.
+            selected: value of the selector, where the core has one.
         """
         events = len(codes)
         first_rows = np.arange(events, dtype=np.int64) * spacing
@@ -84,7 +95,9 @@ class CoreSimulation:
         rows = np.zeros((clocks, self.harness.in_chunks), dtype=np.uint64)
         rows[:, 1:] = np.resize(idle, (clocks, 1))
         rows[first_rows, 0] = 1
-        rows[first_rows, 1:] = pack(codes, self.ins, self.in_width)
+        chunks = -(-self.in_width // 64)
+        rows[first_rows, 1 : 1 + chunks] = pack(codes, self.ins, self.in_width)
+        rows[:, 1 + chunks :] = selected
         out = self.harness.run(rows, threads=threads, warm_up=self.latency + 1, seed=seed)
         due = first_rows + self.latency
         valid = out[:, 0].astype(np.bool_)

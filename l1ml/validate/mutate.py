@@ -19,21 +19,29 @@ _DECLARED = re.compile(r"^ +logic (?P<signed>signed )?(?:\[(?P<high>\d+):(?P<low
 _SHIFTED = re.compile(r"\{(?P<name>[a-z]\w*), (?P<zeros>\d+)'d0\}")
 
 
+SELECTOR = "fault_i"
+"""Input that switches a fault on, in a core made by `Core.switched`."""
+
+
 @dataclass(frozen=True)
 class Mutation:
     """One fault.
 
     Args:
         kind: ``weight_bit``, ``adder`` or ``pipeline_register``.
-        text: what was done, for people.
-        rtl: the core with the fault.
+        text: what is done, for people.
         layers: layers that may be named for it: those whose steps compute something wrong first.
+        line: number of the line it changes, from 0.
+        old: the code there: an expression, or the name of a register.
+        new: what stands there instead.
     """
 
     kind: str
     text: str
-    rtl: str
     layers: frozenset[str]
+    line: int
+    old: str
+    new: str
 
 
 class Core:
@@ -48,15 +56,8 @@ class Core:
         self.lines = rtl.splitlines(keepends=True)
         self._layers = {str(layer["hdl"]): str(layer["name"]) for layer in layers if layer["hdl"]}
         self._declared = {
-            match["name"]: (int(match["high"] or 0), int(match["low"] or 0), match["signed"] is not None)
-            for match in map(_DECLARED.match, self.lines)
-            if match
+            match["name"]: match for match in map(_DECLARED.match, self.lines) if match is not None
         }
-
-    def layer_of(self, signal: str) -> str | None:
-        """Return the layer a signal belongs to: its name without the last number."""
-        stem = re.sub(r"_q\d+$", "", signal).rsplit("_", 1)[0]
-        return self._layers.get(stem)
 
     def mutations(self, kind: str, seed: int) -> Iterator[Mutation]:
         """Yield faults of one kind in random order; another seed, another order."""
@@ -68,13 +69,51 @@ class Core:
             if found is not None:
                 yield found
 
+    def mutated(self, mutation: Mutation) -> str:
+        """Return the core with one fault."""
+        if mutation.kind == "pipeline_register":
+            return "".join(self._rename(mutation, mutation.new))
+        lines = list(self.lines)
+        lines[mutation.line] = lines[mutation.line].replace(mutation.old, mutation.new, 1)
+        return "".join(lines)
+
+    def switched(self, mutations: Sequence[Mutation]) -> str:
+        """Return one core with many faults, fault ``k`` (from 1) on while the new input `SELECTOR` is ``k``.
+
+        One build serves for all faults.  No two of them may change the same line or register.
+        """
+        core = self
+        for number, mutation in enumerate(mutations, 1):
+            on = f"{SELECTOR} == 16'd{number}"
+            if mutation.kind == "pipeline_register":
+                name = f"{mutation.old}_fault"
+                lines = list(core._rename(mutation, name))
+                at = next(n for n, line in enumerate(lines) if _declares(line, mutation.old))
+                declared = lines[at].replace(mutation.old, name)
+                lines[at] += f"{declared}  assign {name} = ({on}) ? {mutation.new} : {mutation.old};\n"
+                # Keep one entry per line of the original, so that line numbers stay valid.
+            else:
+                lines = list(core.lines)
+                both = f"({on}) ? ({mutation.new}) : ({mutation.old})"
+                lines[mutation.line] = lines[mutation.line].replace(mutation.old, both, 1)
+            core = core._copy(lines)
+        text = "".join(core.lines)
+        return re.sub(r"^( +)(input +wire logic rst_i\b)", rf"\1input  wire logic [15:0] {SELECTOR},\n\1\2", text, count=1, flags=re.M)
+
+    def _copy(self, lines: list[str]) -> Core:
+        fresh = object.__new__(Core)
+        fresh.lines, fresh._layers, fresh._declared = lines, self._layers, self._declared
+        return fresh
+
+    def _layer_of(self, signal: str) -> str | None:
+        """Return the layer a signal belongs to: its name without the last number."""
+        stem = re.sub(r"_q\d+$", "", signal).rsplit("_", 1)[0]
+        return self._layers.get(stem)
+
     def _step(self, number: int) -> tuple[str, str, str] | None:
         match = _STEP.match(self.lines[number].rstrip("\n"))
-        layer = self.layer_of(match["name"]) if match else None
+        layer = self._layer_of(match["name"]) if match else None
         return (match["name"], match["code"], layer) if match and layer else None
-
-    def _with(self, changes: Mapping[int, str]) -> str:
-        return "".join(changes.get(number, line) for number, line in enumerate(self.lines))
 
     def _adder(self, number: int) -> Mutation | None:
         step = self._step(number)
@@ -85,9 +124,8 @@ class Core:
         if len(signs) != 1:
             return None
         other = "-" if signs[0] == "+" else "+"
-        changed = self.lines[number].replace(f" {signs[0]} ", f" {other} ", 1)
         text = f"line {number + 1}, {name}: {signs[0]} became {other}"
-        return Mutation("adder", text, self._with({number: changed}), frozenset({layer}))
+        return Mutation("adder", text, frozenset({layer}), number, code, code.replace(f" {signs[0]} ", f" {other} "))
 
     def _weight_bit(self, number: int) -> Mutation | None:
         """Shift one operand of a sum by one bit less: half the weight it carries."""
@@ -98,13 +136,14 @@ class Core:
         match = _SHIFTED.search(code)
         if match is None or match["name"] not in self._declared:
             return None
-        high, _, signed = self._declared[match["name"]]
-        zeros = int(match["zeros"])
-        top = f"{match['name']}[{high}]" if signed and high else match["name"] if signed else "1'd0"
+        operand, zeros = match["name"], int(match["zeros"])
+        declared = self._declared[operand]
+        top = f"{operand}[{declared['high']}]" if declared["high"] else operand
         below = f", {zeros - 1}'d0" if zeros > 1 else ""
-        changed = self.lines[number].replace(match[0], f"{{{top}, {match['name']}{below}}}", 1)
-        text = f"line {number + 1}, {name}: weight {1 << zeros} of {match['name']} became {1 << (zeros - 1)}"
-        return Mutation("weight_bit", text, self._with({number: changed}), frozenset({layer}))
+        sign = top if declared["signed"] else "1'd0"
+        halved = f"{{{sign}, {operand}{below}}}"
+        text = f"line {number + 1}, {name}: weight {1 << zeros} of {operand} became {1 << (zeros - 1)}"
+        return Mutation("weight_bit", text, frozenset({layer}), number, code, code.replace(match[0], halved, 1))
 
     def _register(self, number: int) -> Mutation | None:
         """Let the readers of a delay register read the register before it: one clock too early."""
@@ -112,29 +151,42 @@ class Core:
         if match is None:
             return None
         late, early = f"{match['name']}_q{match['stage']}", f"{match['name']}_q{match['before']}"
-        word = re.compile(rf"\b{late}\b")
-        changes: dict[int, str] = {}
-        layers = set()
-        for reader, line in enumerate(self.lines):
-            if reader == number or not word.search(line) or _DECLARED.match(line):
-                continue
-            code, mark, comment = line.partition(" // ")
-            if not word.search(code):
-                continue
-            changes[reader] = word.sub(early, code) + mark + comment
-            layers.add(self._writer(reader))
-        if not changes:
+        ranges = [self._declared[n].group("signed", "high", "low") for n in (late, early) if n in self._declared]
+        layers = frozenset(layer for n in self._readers(late) if (layer := self._writer(n)))
+        if len(ranges) != 2 or ranges[0] != ranges[1] or not layers:
             return None
-        named = frozenset(layer for layer in layers if layer)
         text = f"line {number + 1}, {late}: register dropped, its readers take {early}"
-        return Mutation("pipeline_register", text, self._with(changes), named)
+        return Mutation("pipeline_register", text, layers, number, late, early)
+
+    def _readers(self, signal: str) -> list[int]:
+        """Return the lines whose code reads a register."""
+        word = re.compile(rf"\b{signal}\b(?! <=)")
+        return [n for n, line in enumerate(self.lines) if not _declares(line, signal) and word.search(_code(line))]
+
+    def _rename(self, mutation: Mutation, name: str) -> Iterator[str]:
+        """Yield all lines; readers of a register read another signal."""
+        readers = set(self._readers(mutation.old))
+        word = re.compile(rf"\b{mutation.old}\b(?! <=)")
+        for number, line in enumerate(self.lines):
+            code = _code(line)
+            yield word.sub(name, code) + line[len(code) :] if number in readers else line
 
     def _writer(self, number: int) -> str | None:
         """Return the layer of the statement a line belongs to; it may have begun on an earlier line."""
         for line in reversed(self.lines[: number + 1]):
             match = re.match(r"^ +([a-z]\w*) (?:=|<=) ", line)
             if match:
-                return self.layer_of(match[1])
-            if line.rstrip().endswith((";", "begin", "end")) and line is not self.lines[number]:
+                return self._layer_of(match[1])
+            if line is not self.lines[number] and line.rstrip().endswith((";", "begin", "end")):
                 return None
         return None
+
+
+def _code(line: str) -> str:
+    """Return a line without its comment."""
+    return "" if line.lstrip().startswith("//") else line.partition(" // ")[0]
+
+
+def _declares(line: str, signal: str) -> bool:
+    match = _DECLARED.match(line)
+    return match is not None and match["name"] == signal

@@ -166,4 +166,6 @@ def test_float_model_from_json_and_weights():
     with np.load(folder / "golden.npz") as golden:
         logits = fm.forward(network, input_1=golden["input_0"])["output_softmax.linear"]
         power = np.exp(logits - logits.max(axis=1, keepdims=True))
-        np.testing.assert_allclose(power / power.sum(axis=1, keepdims=True), golden["output_0"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            power / power.sum(axis=1, keepdims=True), golden["output_0"], rtol=0, atol=1e-5
+        )

@@ -17,7 +17,9 @@ from l1ml.links.words import LEAD_CYCLES, decode, encode
 from l1ml.types.timing import Clock
 
 
-def layout_of(name: str, ins: list[Element], outs: list[Element], tmux: int = 1, **options: object) -> LinkLayout:
+def layout_of(
+    name: str, ins: list[Element], outs: list[Element], tmux: int = 1, **options: object
+) -> LinkLayout:
     return resolve(name, ins, outs, clock=Clock(360.71), tmux=tmux, options=options)
 
 
@@ -26,17 +28,23 @@ def bounds(element: Element) -> tuple[int, int]:
     return (-top if element.signed else 0), top - 1
 
 
-def port_value(layout: LinkLayout, rows: np.ndarray, direction: str, cycle: int, role: Role, link: int = 0) -> int:
+def port_value(
+    layout: LinkLayout, rows: np.ndarray, direction: str, cycle: int, role: Role, link: int = 0
+) -> int:
     column = layout.column(direction, role, link)
     assert column is not None
     port = next(p for p in layout.data_ports(direction) if (p.role, p.link) == (role, link))
     return sum(int(rows[cycle, column + k]) << (64 * k) for k in range(port.chunks))
 
 
-def outputs_of(layout: LinkLayout, codes: np.ndarray, first: np.ndarray, cycles: int, soo: np.ndarray) -> np.ndarray:
+def outputs_of(
+    layout: LinkLayout, codes: np.ndarray, first: np.ndarray, cycles: int, soo: np.ndarray
+) -> np.ndarray:
     """Return what a correct block would put on its output ports; bit by bit, no speed."""
     ports = layout.data_ports("out")
-    values = [{(p.role, p.link): int(p.role in (Role.STROBE, Role.READY)) for p in ports} for _ in range(cycles)]
+    values = [
+        {(p.role, p.link): int(p.role in (Role.STROBE, Role.READY)) for p in ports} for _ in range(cycles)
+    ]
     for event, begin in enumerate(first):
         for word in range(layout.words_out):
             row = values[int(begin) + word]
@@ -97,7 +105,9 @@ def test_what_is_encoded_lies_where_the_layout_says(case):
             if layout.column("in", Role.START) is not None:
                 assert port_value(layout, traffic.rows, "in", cycle, Role.START) == (word == 0)
             if layout.column("in", Role.LAST) is not None:
-                assert port_value(layout, traffic.rows, "in", cycle, Role.LAST) == (word == layout.frame_words - 1)
+                assert port_value(layout, traffic.rows, "in", cycle, Role.LAST) == (
+                    word == layout.frame_words - 1
+                )
             if layout.column("in", Role.START_OF_ORBIT) is not None:
                 soo = port_value(layout, traffic.rows, "in", cycle, Role.START_OF_ORBIT)
                 assert soo == (word == 0 and traffic.bx[event] < layout.tmux)
@@ -114,7 +124,9 @@ def test_what_comes_out_is_decoded(case, latency):
     layout, codes_in, codes, gaps, first_bx = case
     traffic = encode(layout, codes_in, gaps=gaps, first_bx=first_bx)
     first = traffic.first_word_cycle + latency
-    rows = outputs_of(layout, codes, first, len(traffic.rows) + latency + layout.words_out, traffic.starts_orbit)
+    rows = outputs_of(
+        layout, codes, first, len(traffic.rows) + latency + layout.words_out, traffic.starts_orbit
+    )
     found = decode(layout, rows)
     assert np.array_equal(found.codes, codes)
     assert np.array_equal(found.first_word_cycle, first)
