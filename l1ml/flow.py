@@ -148,8 +148,7 @@ def check_latency_budget(pipe: Pipeline, layout: LinkLayout, config: ProjectConf
         raise TimingError(
             f"the latency is {latency}, the budget is {budget:g} ns",
             where=("latency_budget_ns",),
-            fix="spread the inputs over more links (links: {links_in: N}), lower clock_mhz if stages are short, "
-            "or raise the budget",
+            fix="spread the inputs over more links (links.links_in), or raise the budget",
         )
 
 

@@ -25,7 +25,16 @@ from l1ml.errors import ToolError
 from l1ml.types.arrays import IntArray
 
 BENCH = "contract_bench"
-_BUILD_ARGS = ("--x-assign", "unique", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-timing")
+_BUILD_ARGS = (
+    "--x-assign",
+    "unique",
+    "--x-initial",
+    "unique",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "--no-timing",
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,9 @@ def _build(top: str, sources: Sequence[Path], build_dir: Path) -> Path:
     simulator = simulators.require_verilator()
     simulators.require_tools("make", "perl")
     simulators.require_compiler()
-    state = hashlib.sha256("\0".join((top, simulator.version, importlib.metadata.version("cocotb"), *_BUILD_ARGS)).encode())
+    state = hashlib.sha256(
+        "\0".join((top, simulator.version, importlib.metadata.version("cocotb"), *_BUILD_ARGS)).encode()
+    )
     for source in sources:
         state.update(source.name.encode() + b"\0" + source.read_bytes())
     target = build_dir / f"cocotb-{state.hexdigest()[:32]}"
@@ -183,7 +194,11 @@ def _search_path(*folders: Path) -> Iterator[None]:
 def _failed(what: str, log: Path, error: BaseException | None) -> ToolError:
     text = log.read_text(errors="replace") if log.is_file() else ""
     reason = f": {error}" if error is not None and not text else ""
-    return ToolError(f"{what} failed{reason}\n{simulators.tail(text)}".rstrip(), where=(log.name,), fix=simulators.reason(text))
+    return ToolError(
+        f"{what} failed{reason}\n{simulators.tail(text)}".rstrip(),
+        where=(log.name,),
+        fix=simulators.reason(text),
+    )
 
 
 def _read_results(file: Path, seed: int) -> list[BenchResult]:

@@ -28,8 +28,8 @@ from l1ml.errors import ToolError
 
 LIBRARY = "harness.so"
 FAST = "-O1"
-"""Optimization of the model's code.  Measured on a core of 2,000 operations: -O1, -O2, -Os and -O3 give the same speed
-(267 to 271 k events per CPU second), and -O1 builds with the least work."""
+"""Optimization of the model's code.  Measured on a core of 2,000 operations: -O1, -O2, -Os and -O3 give the
+same speed (267 to 271 k events per CPU second), and -O1 builds with the least work."""
 SLOW = "-O0"
 """For code that runs once, in the constructor."""
 RUNTIME = "-O2"
@@ -146,7 +146,14 @@ def build_library(design: Design, build_dir: Path) -> Path:
 
 def _digest(design: Design, harness: Path, simulator: simulators.Verilator, compiler: tuple[str, ...]) -> str:
     state = hashlib.sha256()
-    facts = (design.top, design.port_table(), simulator.version, _compiler_version(compiler), design.fast, SLOW)
+    facts = (
+        design.top,
+        design.port_table(),
+        simulator.version,
+        _compiler_version(compiler),
+        design.fast,
+        SLOW,
+    )
     for text in (*facts, *_FLAGS, *_TRANSLATE, *_X_RANDOM):
         state.update(text.encode() + b"\0")
     for source in (harness, *design.sources):
@@ -163,7 +170,9 @@ def _digest(design: Design, harness: Path, simulator: simulators.Verilator, comp
 
 
 def _compiler_version(compiler: tuple[str, ...]) -> str:
-    done = subprocess.run([*compiler, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*compiler, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, check=False
+    )
     return f"{Path(compiler[-1]).name} {done.stdout.strip()}"
 
 
@@ -182,7 +191,9 @@ def new_folder(target: Path, *, keep: bool = True) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name[:8]}-", dir=target.parent))
     except OSError as error:
-        raise ToolError(f"cannot make the build folder: {error.strerror}", where=(str(target.parent),)) from None
+        raise ToolError(
+            f"cannot make the build folder: {error.strerror}", where=(str(target.parent),)
+        ) from None
     try:
         yield work
         try:
@@ -207,14 +218,31 @@ def _compile(
     env = simulators.environment(simulator)
     log = work / "build.log"
     runtime = _runtime(simulator, compiler)
-    translate = [simulator.binary, *_TRANSLATE, *_X_RANDOM, "--Mdir", work / "obj", "--top-module", design.top]
+    translate: list[str | Path] = [
+        simulator.binary,
+        *_TRANSLATE,
+        *_X_RANDOM,
+        "--Mdir",
+        work / "obj",
+        "--top-module",
+        design.top,
+    ]
     if design.probes:
         translate.append("--public-flat-rw")
     simulators.run([*translate, *design.sources], log=log, env=env, what="translating the RTL with Verilator")
     (work / "obj" / "l1ml_ports.h").write_text(design.port_table())
     sources = [harness, *sorted((work / "obj").glob("*.cpp"), key=lambda path: -path.stat().st_size)]
     objects = _compile_all(sources, work / "obj", [work / "obj"], simulator, compiler, log, design.fast)
-    link = [*compiler, "-shared", "-Wl,-Bsymbolic", "-o", work / LIBRARY, *objects, *runtime, "-pthread"]
+    link: list[str | Path] = [
+        *compiler,
+        "-shared",
+        "-Wl,-Bsymbolic",
+        "-o",
+        work / LIBRARY,
+        *objects,
+        *runtime,
+        "-pthread",
+    ]
     simulators.run(link, log=log, env=env, what="linking the simulation")
     shutil.rmtree(work / "obj")
 
@@ -234,7 +262,7 @@ def _compile_all(
     def one(source: Path) -> Path:
         target = out / f"{source.stem}.o"
         level = SLOW if source.stem.endswith("__Slow") else fast
-        command = [*compiler, *_FLAGS, level, "-w", *folders, "-c", source, "-o", target]
+        command: list[str | Path] = [*compiler, *_FLAGS, level, "-w", *folders, "-c", source, "-o", target]
         simulators.run(command, log=log, env=env, what=f"compiling {source.name}")
         return target
 

@@ -74,15 +74,17 @@ class Harness:
     ) -> WordArray:
         """Simulate: reset, then one clock per row.
 
-        Several threads simulate contiguous blocks, each with its own model.  A block starts with its own reset
-        and repeats the rows from an earlier start as a warm-up whose output is dropped, so the result is that
-        of one long run, provided that the design forgets everything but ``sticky`` bits within ``warm_up`` clocks.
+        Several threads simulate contiguous blocks, each with its own model.  A block starts with its own
+        reset and repeats the rows from an earlier start as a warm-up whose output is dropped, so the result
+        is that of one long run, provided that the design forgets everything but ``sticky`` bits within
+        ``warm_up`` clocks.
 
         Args:
             rows: uint64, (clocks, `in_chunks`).
             reset_cycles: clocks of reset before the first row, with the first row applied.
             threads: models that run at the same time.
-            starts: rows at which a block or its warm-up may begin, ascending (frame starts); None for any row.
+            starts: rows at which a block or its warm-up may begin, ascending (frame starts); None for
+                any row.
             warm_up: least number of rows to repeat before a block: latency plus one frame.
             sticky: outputs whose bits stay set until reset; they are carried from block to block.
             seed: uninitialised state starts at random; different seeds show whether that matters.  Every
@@ -95,7 +97,9 @@ class Harness:
             ToolError: the library cannot be loaded.
         """
         table = np.ascontiguousarray(rows, dtype=np.uint64)
-        assert table.ndim == 2 and table.shape[1] == self.in_chunks, f"{table.shape} for {self.in_chunks} chunks"
+        assert table.ndim == 2 and table.shape[1] == self.in_chunks, (
+            f"{table.shape} for {self.in_chunks} chunks"
+        )
         out = np.empty((len(table), self.out_chunks), dtype=np.uint64)
         if not len(table):
             return out

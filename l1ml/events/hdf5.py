@@ -35,6 +35,9 @@ from l1ml.types.fixed import FixedType
 from l1ml.types.timing import BX_PER_ORBIT
 
 DEFAULT_CHUNK = 8192
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
+"""What h5py raises for a damaged file."""
+_AGAIN = "the file is damaged or cut off; make it again"
 
 
 class EventFile:
@@ -68,9 +71,12 @@ class EventFile:
         self._file = _open(self.path)
         try:
             self._read_structure(dict(types or {}), golden)
-        except BaseException:
+        except L1mlError:
             self._file.close()
             raise
+        except _DAMAGE as error:
+            self._file.close()
+            self._fail(f"its structure cannot be read: {_reason(error)}", fix=_AGAIN)
 
     def _read_structure(self, types: dict[str, FixedType], golden: str) -> None:
         schema = self._attribute(self._file, "", "l1ml_schema", None)
@@ -148,7 +154,14 @@ class EventFile:
 
     def read(self, first: int = 0, stop: int | None = None) -> EventSample:
         """Return events ``first`` to ``stop`` (not included) as one sample; errors as `chunks`."""
-        end = self.events if stop is None else min(stop, self.events)
+        try:
+            return self._read(first, self.events if stop is None else min(stop, self.events))
+        except _DAMAGE as error:
+            raise DataError(
+                f"cannot be read: {_reason(error)}", where=(str(self.path),), fix=_AGAIN
+            ) from None
+
+    def _read(self, first: int, end: int) -> EventSample:
         bx, orbit = consecutive(end - first, first=first, step_bx=self.step_bx)
         if self._has("bx"):
             bx = self._integers("bx", first, end)
@@ -186,11 +199,11 @@ class EventFile:
     def _slice(self, path: str, first: int, end: int) -> Any:
         try:
             return self._file[path][first:end]
-        except (OSError, RuntimeError, ValueError) as error:
+        except _DAMAGE as error:
             raise DataError(
                 f"events {first} to {end - 1} cannot be read: {_reason(error)}",
                 where=(str(self.path), path),
-                fix="the file is damaged or cut off; make it again",
+                fix=_AGAIN,
             ) from None
 
     def _column(self, name: str, path: str, kind: FixedType | None) -> Column:

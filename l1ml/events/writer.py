@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,68 @@ from l1ml.events.schema import GOLDEN, INPUTS, SCHEMA, X, check_values
 from l1ml.types.fixed import FixedType
 
 CHUNK_BYTES = 1 << 18
+
+
+class _Disk(io.RawIOBase):
+    """The temporary file as HDF5 sees it: writing never fails there, the first failure is kept.
+
+    HDF5 cannot close a file whose disk is full, and complains about it for the rest of the process.
+    """
+
+    def __init__(self, handle: int) -> None:
+        super().__init__()
+        self.handle = handle
+        self.failure: OSError | None = None
+        self._at = 0
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.handle)
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self.handle).st_size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self.handle, len(view), self._at)
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while self.failure is None and done < len(view):
+            try:
+                done += os.pwrite(self.handle, view[done:], self._at + done)
+            except OSError as error:
+                self.failure = error
+        self._at += len(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        length = self._at if size is None else size
+        if self.failure is None:
+            try:
+                os.ftruncate(self.handle, length)
+            except OSError as error:
+                self.failure = error
+        return length
 
 
 class EventWriter:
@@ -58,19 +122,19 @@ class EventWriter:
         self._names: frozenset[str] | None = None
         self.events = 0
         try:
-            with tempfile.NamedTemporaryFile(
-                dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part", delete=False
-            ) as part:
-                self._part = Path(part.name)
+            handle, name = tempfile.mkstemp(
+                dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part"
+            )
         except OSError as error:
             raise self._error(error) from None
+        self._part = Path(name)
+        self._disk = _Disk(handle)
         try:
-            # "earliest" would limit nothing and loses checks; "v110" files open everywhere since 2018.
-            self._file: Any = h5py.File(self._part, "w", libver=("earliest", "v110"))
+            self._file: Any = h5py.File(self._disk, "w")
             self._file.attrs["l1ml_schema"] = SCHEMA
             self._file.attrs.update(self._attributes)
         except (OSError, RuntimeError) as error:
-            self._part.unlink(missing_ok=True)
+            self.abort()
             raise self._error(error) from None
 
     def __enter__(self) -> EventWriter:
@@ -109,6 +173,8 @@ class EventWriter:
                 dataset[self.events :] = column
         except (OSError, RuntimeError) as error:
             raise self._error(error) from None
+        if self._disk.failure is not None:
+            raise self._error(self._disk.failure) from None
         self._names = frozenset(columns)
         self.events += len(sample)
 
@@ -133,8 +199,10 @@ class EventWriter:
             raise DataError("no event was written", where=(str(self.path),))
         try:
             self._file.close()
-            with self._part.open("rb+") as file:
-                os.fsync(file.fileno())
+            if self._disk.failure is not None:
+                raise self._disk.failure
+            os.fsync(self._disk.handle)
+            self._disk.close()
             self._part.chmod(0o644)
             self._part.replace(self.path)
         except (OSError, RuntimeError) as error:
@@ -145,6 +213,8 @@ class EventWriter:
         """Forget everything that was written."""
         with contextlib.suppress(OSError, RuntimeError, ValueError):
             self._file.close()
+        with contextlib.suppress(OSError):
+            self._disk.close()
         self._part.unlink(missing_ok=True)
 
     def _columns(self, sample: EventSample) -> dict[str, Any]:
@@ -197,16 +267,11 @@ class EventWriter:
             dataset.attrs["classes"] = np.array([c.encode() for c in self._classes])
 
     def _error(self, error: BaseException) -> DataError:
-        text = str(error)
-        full = (
-            "No space left" in text
-            or "errno = 28" in text
-            or "File too large" in text
-            or "errno = 27" in text
-        )
-        what = (
-            "the disk is full; nothing was written"
-            if full
-            else f"cannot write the file: {text.splitlines()[0][:200]}"
-        )
+        if hasattr(self, "_disk") and self._disk.failure is not None:
+            error = self._disk.failure
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        text = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+        what = f"cannot write the file: {text.splitlines()[0][:200]}"
+        if full:
+            what = "the disk is full; nothing was written"
         return DataError(what, where=(str(self.path),), fix="free some disk space" if full else None)

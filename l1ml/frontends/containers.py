@@ -15,7 +15,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,12 +217,11 @@ def _by_name(top: hdf5.Group, layers: list[Entry], source: str) -> dict[str, Wei
         group = top.group(name)
         paths = group.texts("weight_names")
         found = group.arrays() if paths is None else [(path, group.array(path)) for path in paths]
-        stored[name] = tuple(_named(found))
-    missing = [layer.name for layer in layers if layer.name not in stored]
-    full = [weights for weights in stored.values() if weights]
-    if missing and listed is not None and not any(stored.get(layer.name) for layer in layers):
+        stored[name] = named(found)
+    holders = [layer for layer in layers if _has_weights(layer)]
+    if holders and listed is not None and not any(stored.get(layer.name) for layer in layers):
         # The framework itself loads such a file by order: layers may have other names in it.
-        holders = [layer for layer in layers if _has_weights(layer)]
+        full = [weights for weights in stored.values() if weights]
         if len(holders) != len(full):
             raise ModelError(
                 f"the weights are of another model: {len(full)} layers with weights, the architecture has "
@@ -261,13 +260,14 @@ def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
         if place in anonymous or layer.name in named:
             found = root.group(f"{place}/vars").arrays()
             found.sort(key=lambda item: (len(item[0]), item[0]))  # "10" after "9"
-            stored[layer.name] = tuple(_named(found))
+            stored[layer.name] = named(found)
     return stored
 
 
-def _named(found: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+def named(found: Iterable[tuple[str, np.ndarray]]) -> Weights:
+    """Cut names such as ``fc1/kernel:0`` down to ``kernel``; drop the bookkeeping of pruning."""
     plain = [(path.rsplit("/", 1)[-1].split(":")[0], array) for path, array in found]
-    return [(name, array) for name, array in plain if name not in _PRUNING]
+    return tuple((name, array) for name, array in plain if name not in _PRUNING)
 
 
 def _snake_case(name: str) -> str:

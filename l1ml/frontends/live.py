@@ -10,9 +10,7 @@ import numpy as np
 
 from l1ml.errors import ModelError
 from l1ml.frontends.common import MAX_DEPTH, parsing
-from l1ml.frontends.containers import KerasFile, model_config
-
-_PRUNING = ("mask", "threshold", "pruning_step")
+from l1ml.frontends.containers import KerasFile, model_config, named
 
 
 def is_live(model: object) -> bool:
@@ -41,15 +39,10 @@ def read_live(model: Any) -> KerasFile:
     weights = {}
     with parsing("the weights of the model", source):
         for layer in model.layers:
-            names = [_base_name(getattr(weight, "name", "")) for weight in layer.weights]
+            names = [str(getattr(weight, "name", "")) for weight in layer.weights]
             arrays = [np.asarray(array) for array in layer.get_weights()]
-            pairs = zip(names, arrays, strict=True)
-            weights[str(layer.name)] = tuple((n, a) for n, a in pairs if n not in _PRUNING)
+            weights[str(layer.name)] = named(zip(names, arrays, strict=True))
     return KerasFile(source, model_config(whole, source), weights)
-
-
-def _base_name(name: object) -> str:
-    return str(name).rsplit("/", 1)[-1].split(":")[0]
 
 
 def _plain(value: Any, levels: int) -> Any:

@@ -15,6 +15,8 @@ from l1ml.types.fixed import Quantizer
 
 Pass = Callable[[Model], Model]
 
+_EXAMPLE_TYPE = "fixed<8,1,RND_CONV,SAT>"
+
 
 def drop_final_softmax(model: Model) -> Model:
     """Give logits instead of a softmax that ends the network: the order of the classes is the same."""
@@ -130,8 +132,7 @@ def refuse_float_layers(model: Model) -> None:
         raise ModelError(
             f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
             where=(model.source,),
-            fix=f"give types in the configuration, e.g. layers: {{{loose[0]}: "
-            "{weight: 'fixed<8,1,RND_CONV,SAT>', bias: 'fixed<8,1,RND_CONV,SAT>'}}, or train with QKeras",
+            fix=f"give weight and bias of each a type, e.g. layers.{loose[0]}.weight: {_EXAMPLE_TYPE}",
         )
 
 

@@ -12,8 +12,8 @@ A budget is a YAML file of upper limits, each optional, at least one::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,14 @@ class Budget:
             if group == "mismatches":
                 mismatches = _limit(content, "mismatches", problems)
             elif group not in _KEYS:
-                problems.append(f"unknown key {str(group)[:80]!r}: {nearest(str(group)[:80], [*_KEYS, 'mismatches'])}")
+                problems.append(_unknown(str(group), [*_KEYS, "mismatches"]))
             elif not isinstance(content, Mapping):
-                problems.append(f"{group} must be a mapping with {' or '.join(_KEYS[group])}, found {content!r:.60}")
+                allowed = " or ".join(_KEYS[group])
+                problems.append(f"{group} must be a mapping with {allowed}, found {str(content)[:60]!r}")
             else:
                 for key, value in content.items():
                     if key not in _KEYS[group]:
-                        hint = nearest(str(key)[:80], _KEYS[group])
-                        problems.append(f"unknown key {group}.{str(key)[:80]}: {hint}")
+                        problems.append(_unknown(str(key), _KEYS[group], f"{group}."))
                         continue
                     limit = _limit(value, f"{group}.{key}", problems)
                     if limit is not None:
@@ -73,9 +73,13 @@ class Budget:
         if not problems and not limits and mismatches is None:
             problems.append("a budget without a limit: nothing could fail")
         if problems:
-            what = problems[0] if len(problems) == 1 else "\n".join(["the budget is wrong:", *(f"  - {p}" for p in problems)])
-            raise ConfigError(what, where=(source,))
+            several = "\n".join(["the budget is wrong:", *(f"  - {problem}" for problem in problems)])
+            raise ConfigError(problems[0] if len(problems) == 1 else several, where=(source,))
         return cls(limits, None if mismatches is None else int(mismatches), source)
+
+
+def _unknown(key: str, known: Sequence[str], prefix: str = "") -> str:
+    return f"unknown key {prefix + key[:80]!r}: {nearest(key[:80], known)}"
 
 
 def _limit(value: object, name: str, problems: list[str]) -> float | None:
@@ -113,15 +117,23 @@ def gate(manifest: Mapping[str, Any], verdict: Verdict | None, budget: Budget) -
         found = values[group, key]
         unit = _UNITS[key]
         if found is None:
-            checks.append(Check(f"{group}_{key}", False, f"{unit} is not known, allowed are {limit:g}", "budget"))
+            checks.append(
+                Check(f"{group}_{key}", False, f"{unit} is not known, allowed are {limit:g}", "budget")
+            )
             continue
         words = f"{found:g} {unit}, allowed are {limit:g}" + _headroom(float(found), float(limit))
         checks.append(Check(f"{group}_{key}", bool(found <= limit), words, "budget"))
     if budget.mismatches is not None:
         checks += _replay_checks(manifest, verdict, budget.mismatches)
-    replayed = {} if verdict is None else {"comparisons": verdict.comparisons, "throughput": verdict.throughput}
-    latency = subject.pop("latency") if verdict is None else {**subject.pop("latency"), **_measured(verdict)}
-    return Verdict(kind="gate", checks=tuple(checks), latency=latency, **subject, **replayed)
+    judged = Verdict(kind="gate", checks=tuple(checks), **subject)
+    if verdict is None or verdict.subject.get("digest") != manifest["digest"]:
+        return judged
+    return replace(
+        judged,
+        latency={**judged.latency, **_measured(verdict)},
+        comparisons=verdict.comparisons,
+        throughput=verdict.throughput,
+    )
 
 
 def _headroom(found: float, limit: float) -> str:
@@ -137,26 +149,15 @@ def _measured(verdict: Verdict) -> dict[str, Any]:
 def _replay_checks(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> list[Check]:
     if verdict is None:
         return [Check("replayed", False, "no replay was run, so mismatches are not known", "budget")]
-    mine, seen = manifest["digest"], verdict.subject.get("digest")
-    same = mine == seen
-    others = [c.name for c in verdict.failed_checks if c.name not in ("rtl_equals_emulator", "emulator_equals_golden")]
+    same = manifest["digest"] == verdict.subject.get("digest")
+    other = "the last replay ran on other RTL; replay again"
+    ran = f"{verdict.events:,} events were replayed on this RTL"
+    found = f"{verdict.mismatches:,} mismatching values in {verdict.events:,} events, allowed are {allowed:,}"
+    compared = {"rtl_equals_emulator", "emulator_equals_golden", "core_back_to_back"}
+    others = [c.name for c in verdict.failed_checks if c.name not in compared]
+    rest = f"the replay failed {', '.join(others)}" if others else "every other check of the replay passed"
     return [
-        Check(
-            "replayed",
-            same and verdict.events > 0,
-            f"{verdict.events:,} events were replayed on this RTL" if same else "the last replay ran on other RTL; replay again",
-            "budget",
-        ),
-        Check(
-            "mismatches",
-            verdict.mismatches <= allowed and verdict.events > 0,
-            f"{verdict.mismatches:,} mismatching values in {verdict.events:,} events, allowed are {allowed:,}",
-            "budget",
-        ),
-        Check(
-            "replay_checks",
-            not others,
-            "every other check of the replay passed" if not others else f"the replay failed {', '.join(others)}",
-            "budget",
-        ),
+        Check("replayed", same and verdict.events > 0, ran if same else other, "budget"),
+        Check("mismatches", verdict.mismatches <= allowed and verdict.events > 0, found, "budget"),
+        Check("replay_checks", not others, rest, "budget"),
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a replay must show, besides equal values: count, latency, flags, errors, and the RTL that was meant."""
+"""What a replay must show besides equal values: count, latency, flags, errors, and the RTL that was meant."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def checks_of(
     checks.append(Check("constant_latency", n > 0 and not tally.off_time, _latency(tally)))
     if tally.has_orbit:
         good = f"{tally.orbit_flags:,} start_of_orbit flags came out with their events"
-        bad = f"{tally.wrong_orbit:,} start_of_orbit flags are missing, late or too many; {tally.orbit_flags:,} were sent"
+        bad = f"of {tally.orbit_flags:,} start_of_orbit flags {tally.wrong_orbit:,} are missing, late or too many"
         checks.append(Check("start_of_orbit", not tally.wrong_orbit, bad if tally.wrong_orbit else good))
     found = ", ".join(f"{name} (first after event {event:,})" for name, event in tally.errors.items())
     checks.append(Check("no_framing_errors", not tally.errors, found or "no sticky error bit is set"))
@@ -98,7 +98,10 @@ def checks_of(
 
 
 def _compared(comparison: Comparison) -> Check:
-    name = {"emulator against golden": "emulator_equals_golden", "RTL against emulator": "rtl_equals_emulator"}
+    name = {
+        "emulator against golden": "emulator_equals_golden",
+        "RTL against emulator": "rtl_equals_emulator",
+    }
     return Check(name.get(comparison.name, "core_back_to_back"), comparison.passed, str(comparison))
 
 
@@ -109,7 +112,8 @@ def _latency(tally: Tally) -> str:
         return f"{tally.off_time:,} of {tally.events:,} events have no packet after {tally.latency} clocks"
     if tally.least == tally.most:
         return f"{tally.least} clocks on every event, declared are {tally.latency}"
-    return f"{tally.least} to {tally.most} clocks, declared are {tally.latency}; {tally.off_time:,} events differ"
+    spread = f"{tally.least} to {tally.most} clocks"
+    return f"{spread}, declared are {tally.latency}; {tally.off_time:,} events differ"
 
 
 def _digest(manifest: Mapping[str, Any], root: Path) -> Check:

@@ -105,7 +105,8 @@ class Divergence:
             place += f", orbit {self.orbit}"
         if self.bx is not None:
             place += f", BX {self.bx}"
-        text = f"{place}, {self.field.place}: expected {self._code(self.expected)}, found {self._code(self.found)}"
+        codes = f"expected {self._code(self.expected)}, found {self._code(self.found)}"
+        text = f"{place}, {self.field.place}: {codes}"
         return text + (f"; first wrong layer: {self.layer}" if self.layer else "")
 
     def _code(self, code: float | None) -> str:
@@ -194,7 +195,7 @@ class Comparison:
         if not self.values:
             return f"{self.name}: nothing was compared"
         if not self.mismatches:
-            return f"{self.name}: {self.events - self.bad_events:,} of {self.events:,} events equal ({self.values:,} values)"
+            return f"{self.name}: {self.events:,} of {self.events:,} events equal ({self.values:,} values)"
         return (
             f"{self.name}: {self.bad_events:,} of {self.events:,} events differ "
             f"({self.mismatches:,} of {self.values:,} values); first: {self.first}"
@@ -241,14 +242,15 @@ def compare(
 
     Example:
         >>> field = Field("y", (0,), frac=2, width=4, name="y[0]", link=0, word=1, lsb=8)
-        >>> print(compare("RTL against emulator", [[1], [2]], [[1], [-2]], [field], first_event=10))
-        RTL against emulator: 1 of 2 events differ (1 of 2 values); first: event 11, link 0 word 1 bits 11..8 \
-field y[0]: expected 2 (0.5, 0x2), found -2 (-0.5, 0xe)
+        >>> print(compare("RTL against emulator", [[1], [2]], [[1], [-2]], [field], first_event=10).first)
+        event 11, link 0 word 1 bits 11..8 field y[0]: expected 2 (0.5, 0x2), found -2 (-0.5, 0xe)
     """
     want, have = np.asarray(expected), np.asarray(found)
     for label, array in (("expected", want), ("found", have)):
         if array.ndim != 2 or array.shape[1] != len(fields):
-            raise DataError(f"{name}: {label} values have shape {array.shape}; expected (events, {len(fields)})")
+            raise DataError(
+                f"{name}: {label} values have shape {array.shape}; expected (events, {len(fields)})"
+            )
     common = min(len(want), len(have))
     events = max(len(want), len(have))
     differ = np.ones((events, len(fields)), dtype=np.bool_)
@@ -264,7 +266,9 @@ field y[0]: expected 2 (0.5, 0x2), found -2 (-0.5, 0xe)
             event=first_event + event,
             field=fields[column],
             expected=want[event, column].item() if event < len(want) else float("nan"),
-            found=have[event, column].item() if event < len(have) and (present is None or present[event]) else None,
+            found=have[event, column].item()
+            if event < len(have) and (present is None or present[event])
+            else None,
             bx=_at(bx, event),
             orbit=_at(orbit, event),
         )
@@ -305,7 +309,8 @@ def golden_codes(values: Mapping[str, ArrayLike], fields: Sequence[Field], event
         array = np.asarray(values[name], dtype=np.float64)
         if array.shape[0] != events or array.reshape(events, -1).shape[1] != count:
             raise DataError(
-                f"golden values of output {name!r} have shape {array.shape}; expected {count} values for {events} events"
+                f"golden values of output {name!r} have shape {array.shape}; "
+                f"expected {count} values for each of {events} events"
             )
         columns.append(array.reshape(events, -1))
     scale = np.array([2.0**field.frac for field in fields])

@@ -51,7 +51,9 @@ def run_contract(
         ToolError: a tool is missing or failed.
     """
     keep = slice(0, EVENTS + 1)
-    results = run_bench(manifest, rtl_sources(manifest, root), inputs[keep], outputs[keep], build_dir, seeds=seeds)
+    results = run_bench(
+        manifest, rtl_sources(manifest, root), inputs[keep], outputs[keep], build_dir, seeds=seeds
+    )
     names = dict.fromkeys(result.name for result in results if not result.skipped)
     checks = tuple(_check(name, [r for r in results if r.name == name], len(seeds)) for name in names)
     return Verdict(kind="contract", checks=checks, **facts_of(manifest))

@@ -65,7 +65,9 @@ class CoreSimulation:
         self.in_width = max(slot.lsb + slot.width for slot in self.ins)
         self.out_width = max(slot.lsb + slot.width for slot in self.outs)
         self.latency = int(manifest["latency"]["compute_cycles"])
-        signals = {p["signal"]: Wire(p["signal"], int(p["width"])) for p in all_probes(manifest)} if probes else {}
+        signals = (
+            {p["signal"]: Wire(p["signal"], int(p["width"])) for p in all_probes(manifest)} if probes else {}
+        )
         self.harness: Harness = build(
             core_sources(manifest, root),
             str(manifest["core_module"]),
@@ -113,17 +115,21 @@ class CoreSimulation:
     def probe(self, result: CoreRun, probe: Mapping[str, Any]) -> IntArray:
         """Return the code that a probed signal stands for, for every event, int64, (events,).
 
-        The element's code is ``+-wire * 2**shift + offset``; the wire is read ``cycle`` clocks after its event.
+        The element's code is ``+-wire * 2**shift + offset``; the wire is read ``cycle`` clocks after the event.
         """
         at = result.first_rows + int(probe["cycle"])
         word = result.rows[at, self.harness.column(str(probe["signal"]))]
-        wire = unpack(word, [Slot(0, int(probe["width"]), bool(probe["signed"]))])[:, 0] << int(probe["shift"])
+        wire = unpack(word, [Slot(0, int(probe["width"]), bool(probe["signed"]))])[:, 0] << int(
+            probe["shift"]
+        )
         return np.asarray((-wire if probe["negate"] else wire) + int(probe["offset"]))
 
 
 def slots(ports: Sequence[Mapping[str, Any]]) -> tuple[Slot, ...]:
     """Return where the elements of ``data_i`` or ``data_o`` lie."""
-    return tuple(Slot(int(e["lsb"]), int(e["width"]), bool(e["signed"])) for port in ports for e in port["elements"])
+    return tuple(
+        Slot(int(e["lsb"]), int(e["width"]), bool(e["signed"])) for port in ports for e in port["elements"]
+    )
 
 
 def all_probes(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:

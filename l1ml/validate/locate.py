@@ -25,7 +25,12 @@ UNSEEN = "output of the core"
 
 
 def locate(
-    core: CoreSimulation, codes: IntArray, trace: Mapping[str, RealArray], expected: IntArray, *, spacings: tuple[int, ...]
+    core: CoreSimulation,
+    codes: IntArray,
+    trace: Mapping[str, RealArray],
+    expected: IntArray,
+    *,
+    spacings: tuple[int, ...],
 ) -> str:
     """Name the first layer, in the order of the manifest, with a value that differs from the emulator's.
 

@@ -15,7 +15,9 @@ from typing import Any
 
 _STEP = re.compile(r"^ +(?P<name>[a-z]\w*) = (?P<code>.*);(?: // .*)?$")
 _REGISTER = re.compile(r"^ +(?P<name>[a-z]\w*)_q(?P<stage>\d+) <= (?P=name)_q(?P<before>\d+);$")
-_DECLARED = re.compile(r"^ +logic (?P<signed>signed )?(?:\[(?P<high>\d+):(?P<low>\d+)\] )?(?P<name>[a-z]\w*);")
+_DECLARED = re.compile(
+    r"^ +logic (?P<signed>signed )?(?:\[(?P<high>\d+):(?P<low>\d+)\] )?(?P<name>[a-z]\w*);"
+)
 _SHIFTED = re.compile(r"\{(?P<name>[a-z]\w*), (?P<zeros>\d+)'d0\}")
 
 
@@ -61,7 +63,9 @@ class Core:
 
     def mutations(self, kind: str, seed: int) -> Iterator[Mutation]:
         """Yield faults of one kind in random order; another seed, another order."""
-        find = {"weight_bit": self._weight_bit, "adder": self._adder, "pipeline_register": self._register}[kind]
+        find = {"weight_bit": self._weight_bit, "adder": self._adder, "pipeline_register": self._register}[
+            kind
+        ]
         numbers = list(range(len(self.lines)))
         random.Random(seed).shuffle(numbers)
         for number in numbers:
@@ -98,7 +102,13 @@ class Core:
                 lines[mutation.line] = lines[mutation.line].replace(mutation.old, both, 1)
             core = core._copy(lines)
         text = "".join(core.lines)
-        return re.sub(r"^( +)(input +wire logic rst_i\b)", rf"\1input  wire logic [15:0] {SELECTOR},\n\1\2", text, count=1, flags=re.M)
+        return re.sub(
+            r"^( +)(input +wire logic rst_i\b)",
+            rf"\1input  wire logic [15:0] {SELECTOR},\n\1\2",
+            text,
+            count=1,
+            flags=re.M,
+        )
 
     def _copy(self, lines: list[str]) -> Core:
         fresh = object.__new__(Core)
@@ -125,7 +135,9 @@ class Core:
             return None
         other = "-" if signs[0] == "+" else "+"
         text = f"line {number + 1}, {name}: {signs[0]} became {other}"
-        return Mutation("adder", text, frozenset({layer}), number, code, code.replace(f" {signs[0]} ", f" {other} "))
+        return Mutation(
+            "adder", text, frozenset({layer}), number, code, code.replace(f" {signs[0]} ", f" {other} ")
+        )
 
     def _weight_bit(self, number: int) -> Mutation | None:
         """Shift one operand of a sum by one bit less: half the weight it carries."""
@@ -143,7 +155,9 @@ class Core:
         sign = top if declared["signed"] else "1'd0"
         halved = f"{{{sign}, {operand}{below}}}"
         text = f"line {number + 1}, {name}: weight {1 << zeros} of {operand} became {1 << (zeros - 1)}"
-        return Mutation("weight_bit", text, frozenset({layer}), number, code, code.replace(match[0], halved, 1))
+        return Mutation(
+            "weight_bit", text, frozenset({layer}), number, code, code.replace(match[0], halved, 1)
+        )
 
     def _register(self, number: int) -> Mutation | None:
         """Let the readers of a delay register read the register before it: one clock too early."""
@@ -151,7 +165,9 @@ class Core:
         if match is None:
             return None
         late, early = f"{match['name']}_q{match['stage']}", f"{match['name']}_q{match['before']}"
-        ranges = [self._declared[n].group("signed", "high", "low") for n in (late, early) if n in self._declared]
+        ranges = [
+            self._declared[n].group("signed", "high", "low") for n in (late, early) if n in self._declared
+        ]
         layers = frozenset(layer for n in self._readers(late) if (layer := self._writer(n)))
         if len(ranges) != 2 or ranges[0] != ranges[1] or not layers:
             return None
@@ -161,7 +177,9 @@ class Core:
     def _readers(self, signal: str) -> list[int]:
         """Return the lines whose code reads a register."""
         word = re.compile(rf"\b{signal}\b(?! <=)")
-        return [n for n, line in enumerate(self.lines) if not _declares(line, signal) and word.search(_code(line))]
+        return [
+            n for n, line in enumerate(self.lines) if not _declares(line, signal) and word.search(_code(line))
+        ]
 
     def _rename(self, mutation: Mutation, name: str) -> Iterator[str]:
         """Yield all lines; readers of a register read another signal."""

@@ -15,7 +15,7 @@ _TITLES = {"replay": "Replay", "contract": "Contract bench", "gate": "Budget gat
 
 
 def text(verdict: Verdict) -> str:
-    """Return the verdict for the terminal: what was compared, what it costs in time and logic, what failed."""
+    """Return the verdict for the terminal: what was compared, what it costs, what failed."""
     lines = [f"{'PASS' if verdict.passed else 'FAIL'}  {_title(verdict)}"]
     lines += [f"  {name:<12}{value}" for name, value in facts(verdict)]
     if not verdict.checks:
@@ -47,7 +47,10 @@ def facts(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "throughput", _throughput(verdict.throughput)
     digest = verdict.subject.get("digest")
     if isinstance(digest, Mapping):
-        yield "digest", f"network {str(digest.get('network', ''))[:16]}, RTL {str(digest.get('rtl', ''))[:16]}"
+        yield (
+            "digest",
+            f"network {str(digest.get('network', ''))[:16]}, RTL {str(digest.get('rtl', ''))[:16]}",
+        )
 
 
 def _latency(latency: Mapping[str, Any]) -> str:
@@ -68,7 +71,9 @@ def _interval(verdict: Verdict) -> str:
 
 
 def _resources(resources: Mapping[str, Any]) -> str:
-    numbers = [f"{int(resources[key]):,} {key.upper()}" for key in ("lut", "ff", "dsp", "bram") if key in resources]
+    numbers = [
+        f"{int(resources[key]):,} {key.upper()}" for key in ("lut", "ff", "dsp", "bram") if key in resources
+    ]
     method = resources.get("method")
     return "about " + ", ".join(numbers) + (f" (by {method})" if method else "")
 
@@ -79,7 +84,9 @@ def _throughput(throughput: Mapping[str, Any]) -> str:
         rate = throughput.get(f"{key}_events_per_s")
         if rate:
             threads = throughput.get(f"{key}_threads")
-            parts.append(f"{label} {_si(float(rate))} events/s" + (f" ({threads} threads)" if threads else ""))
+            parts.append(
+                f"{label} {_si(float(rate))} events/s" + (f" ({threads} threads)" if threads else "")
+            )
     return ", ".join(parts)
 
 
@@ -95,10 +102,16 @@ def markdown(verdict: Verdict) -> str:
     lines = [f"# {'PASS' if verdict.passed else 'FAIL'}: {_title(verdict)}", ""]
     rows = list(facts(verdict))
     if rows:
-        lines += ["| fact | value |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows), ""]
+        lines += [
+            "| fact | value |",
+            "|---|---|",
+            *(f"| {name} | {_cell(value)} |" for name, value in rows),
+            "",
+        ]
     lines += ["| check | result | found |", "|---|---|---|"]
     lines += [
-        f"| {c.group}.{c.name} | {'pass' if c.passed else '**FAIL**'} | {_cell(c.detail)} |" for c in verdict.checks
+        f"| {c.group}.{c.name} | {'pass' if c.passed else '**FAIL**'} | {_cell(c.detail)} |"
+        for c in verdict.checks
     ]
     if not verdict.checks:
         lines.append("| none | **FAIL** | nothing was checked |")
@@ -116,10 +129,12 @@ def junit(verdict: Verdict) -> str:
     suite = quoteattr(f"l1ml.{verdict.kind}")
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<testsuites><testsuite name={suite} tests="{max(1, len(cases))}" failures="{failures}" errors="0" skipped="0">',
+        f'<testsuites><testsuite name={suite} tests="{max(1, len(cases))}" failures="{failures}" errors="0">',
     ]
     for check in cases:
-        head = f"  <testcase classname={quoteattr(f'l1ml.{check.group}')} name={quoteattr(_clean(check.name))}"
+        head = (
+            f"  <testcase classname={quoteattr(f'l1ml.{check.group}')} name={quoteattr(_clean(check.name))}"
+        )
         detail = _clean(check.detail)
         if check.passed:
             lines.append(f"{head}><system-out>{escape(detail)}</system-out></testcase>")
@@ -127,7 +142,8 @@ def junit(verdict: Verdict) -> str:
             first = quoteattr(detail.splitlines()[0] if detail else "failed")
             lines.append(f"{head}><failure message={first}>{escape(detail)}</failure></testcase>")
     if not cases:
-        lines.append(f'  <testcase classname={suite} name="any_check"><failure message="nothing was checked"/></testcase>')
+        failure = '<failure message="nothing was checked"/>'
+        lines.append(f'  <testcase classname={suite} name="any_check">{failure}</testcase>')
     return "\n".join([*lines, "</testsuite></testsuites>", ""])
 
 

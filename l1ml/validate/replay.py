@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from l1ml.links.layout import LinkLayout
 from l1ml.links.spec import Role
 from l1ml.links.words import Decoded, PortTraffic, decode, encode
 from l1ml.types.arrays import BoolArray, IntArray, RealArray
+from l1ml.types.timing import BX_PER_ORBIT
 from l1ml.validate.checks import Tally, checks_of
 from l1ml.validate.compare import Comparison, compare, golden_codes, output_fields
 from l1ml.validate.core import CoreSimulation, rtl_sources
@@ -91,7 +92,13 @@ class LinkSimulation:
         self._drain = self.latency + layout.words_out + layout.link_cycles + 8
 
     def run(
-        self, codes: IntArray, *, bx: IntArray | None = None, first_bx: int = 0, threads: int = 1, seed: int = 1
+        self,
+        codes: IntArray,
+        *,
+        bx: IntArray | None = None,
+        first_bx: int = 0,
+        threads: int = 1,
+        seed: int = 1,
     ) -> tuple[PortTraffic, Decoded, float]:
         """Send events at the link's interval.
 
@@ -110,15 +117,6 @@ class LinkSimulation:
         )
         seconds = time.perf_counter() - start
         return traffic, decode(self.layout, rows), seconds
-
-
-@dataclass
-class _Clock:
-    """Seconds spent per source."""
-
-    emulator: float = 0.0
-    cosim: float = 0.0
-    total: float = field(default_factory=time.perf_counter)
 
 
 def replay(
@@ -143,8 +141,8 @@ def replay(
         build_dir: folder of the simulation's build cache.
         max_events: stop after so many.
         threads: models that run at the same time; default all cores this process may use.
-        back_to_back: send the first events through the bare core as well, one per clock: a link that is slower
-            than that cannot show a register that is missing in the pipeline.
+        back_to_back: send the first events through the bare core as well, one per clock: a link that is
+            slower than that cannot show a register that is missing in the pipeline.
         progress: called with the number of events done so far.
 
     Returns:
@@ -155,86 +153,148 @@ def replay(
         DataError: the sample lacks an input, or has golden values of another shape.
         ToolError: the simulator is missing or failed.
     """
-    threads = threads or len(os.sched_getaffinity(0))
-    simulation = LinkSimulation(manifest, root, build_dir)
-    core = CoreSimulation(manifest, root, build_dir) if back_to_back and simulation.layout.link_cycles > 1 else None
-    fields = output_fields(manifest)
-    tally = Tally(int(manifest["latency"]["cycles"]))
-    comparisons: dict[str, Comparison] = {}
-    clock = _Clock()
-    first_bx = 0
-
-    def add(comparison: Comparison, codes: IntArray, arrays: Sequence[ArrayLike], expected: IntArray) -> None:
-        before = comparisons.get(comparison.name)
-        if comparison.first and not (before and before.first) and comparison.name != GOLDEN:
-            at = around(len(codes), comparison.first.event - tally.events)
-            trace = emulator.trace([np.asarray(a)[at] for a in arrays])
-            layer = locate_in_project(manifest, root, build_dir, codes[at], trace, expected[at])
-            comparison = comparison.with_layer(layer)
-        comparisons[comparison.name] = before + comparison if before else comparison
-
+    run = _Replay(manifest, root, emulator, build_dir, threads or len(os.sched_getaffinity(0)), back_to_back)
     for sample in samples:
-        left = None if max_events is None else max_events - tally.events
+        left = None if max_events is None else max_events - run.tally.events
         if left is not None and left <= 0:
             break
-        arrays = [np.asarray(a)[:left] for a in _inputs(sample, manifest)]
-        events = len(arrays[0])
-        bx, orbit = _column(sample.bx, events), _column(sample.orbit, events)
-        place = {"first_event": tally.events, "bx": bx, "orbit": orbit}
-        codes, expected = _emulate(emulator, arrays, tally.events, clock)
-        golden = golden_codes({k: np.asarray(v)[:left] for k, v in (sample.golden or {}).items()}, fields, events)
-        if golden is not None:
-            add(compare(GOLDEN, golden, expected, fields, **place), codes, arrays, expected)
-        traffic, decoded, seconds = simulation.run(codes, bx=bx, first_bx=first_bx, threads=threads)
-        clock.cosim += seconds
-        found, present = align(traffic, decoded, simulation.latency, expected)
-        add(compare(RTL, expected, found, fields, present=present, **place), codes, arrays, expected)
-        if core is not None and tally.events < BACK_TO_BACK_EVENTS:
-            part = slice(0, BACK_TO_BACK_EVENTS - tally.events)
-            direct = core.run(codes[part], threads=threads)
-            tally.core(direct.spurious)
-            name = BACK_TO_BACK
-            add(compare(name, expected[part], direct.codes, fields, present=direct.on_time, **place), codes, arrays, expected)
-        tally.add(traffic, decoded, simulation.layout)
-        first_bx = (first_bx + events * simulation.layout.tmux) % 3564
+        run.chunk(sample, left)
         if progress:
-            progress(tally.events)
-    measured = {"measured_cycles": [tally.least, tally.most]} if tally.least is not None else {}
-    facts = facts_of(manifest)
-    return Verdict(
-        kind="replay",
-        checks=checks_of(manifest, root, tally, list(comparisons.values())),
-        latency={**facts.pop("latency"), **measured},
-        comparisons=tuple(c.to_dict() for c in comparisons.values()),
-        throughput=_throughput(tally.events, clock, threads),
-        **facts,
-    )
+            progress(run.tally.events)
+    return run.verdict()
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """One chunk of the sample: inputs as given and as codes, and the emulator's answer."""
+
+    arrays: list[Any]
+    codes: IntArray
+    expected: IntArray
+    first: int
+    bx: IntArray | None
+    orbit: IntArray | None
+
+
+class _Replay:
+    """A replay in progress."""
+
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        root: Path,
+        emulator: EmulatorLike,
+        build_dir: Path,
+        threads: int,
+        back_to_back: bool,
+    ) -> None:
+        self.manifest, self.root, self.emulator = manifest, root, emulator
+        self.build_dir, self.threads = build_dir, threads
+        self.link = LinkSimulation(manifest, root, build_dir)
+        slow = self.link.layout.link_cycles > 1
+        self.core = CoreSimulation(manifest, root, build_dir) if back_to_back and slow else None
+        self.fields = output_fields(manifest)
+        self.tally = Tally(self.link.latency)
+        self.comparisons: dict[str, Comparison] = {}
+        self.emulator_s = self.cosim_s = 0.0
+        self.start = time.perf_counter()
+        self._first_bx = 0
+
+    def chunk(self, sample: SampleLike, left: int | None) -> None:
+        """Run one chunk, or its first ``left`` events, through everything."""
+        chunk = self._emulate(sample, left)
+        events = len(chunk.codes)
+        given = {name: np.asarray(values)[:left] for name, values in (sample.golden or {}).items()}
+        golden = golden_codes(given, self.fields, events)
+        if golden is not None:
+            self._compare(GOLDEN, golden, chunk.expected, chunk, None)
+        traffic, decoded, seconds = self.link.run(
+            chunk.codes, bx=chunk.bx, first_bx=self._first_bx, threads=self.threads
+        )
+        self.cosim_s += seconds
+        found, present = align(traffic, decoded, self.link.latency, chunk.expected)
+        self._compare(RTL, chunk.expected, found, chunk, present)
+        part = slice(0, max(0, BACK_TO_BACK_EVENTS - chunk.first))
+        if self.core is not None and chunk.first < BACK_TO_BACK_EVENTS:
+            direct = self.core.run(chunk.codes[part], threads=self.threads)
+            self.tally.core(direct.spurious)
+            self._compare(BACK_TO_BACK, chunk.expected[part], direct.codes, chunk, direct.on_time)
+        self.tally.add(traffic, decoded, self.link.layout)
+        self._first_bx = (self._first_bx + events * self.link.layout.tmux) % BX_PER_ORBIT
+
+    def _emulate(self, sample: SampleLike, left: int | None) -> _Chunk:
+        arrays = [np.asarray(values)[:left] for values in _inputs(sample, self.manifest)]
+        try:
+            codes = flat(self.emulator.input_codes(arrays))
+        except RangeError as error:
+            error.where = (f"the sample from event {self.tally.events} on", *error.where)
+            raise
+        start = time.perf_counter()
+        answers = self.emulator.codes(arrays)
+        self.emulator_s += time.perf_counter() - start
+        bx, orbit = _column(sample.bx, len(codes)), _column(sample.orbit, len(codes))
+        return _Chunk(arrays, codes, flat(answers), self.tally.events, bx, orbit)
+
+    def _compare(
+        self, name: str, expected: ArrayLike, found: IntArray, chunk: _Chunk, present: BoolArray | None
+    ) -> None:
+        """Compare, locate the first divergence of the RTL, and add it to what was compared before."""
+        result = compare(
+            name,
+            expected,
+            found,
+            self.fields,
+            first_event=chunk.first,
+            bx=chunk.bx,
+            orbit=chunk.orbit,
+            present=present,
+        )
+        before = self.comparisons.get(name)
+        if result.first and name != GOLDEN and not (before and before.first):
+            at = around(len(chunk.codes), result.first.event - chunk.first)
+            trace = self.emulator.trace([array[at] for array in chunk.arrays])
+            layer = locate_in_project(
+                self.manifest, self.root, self.build_dir, chunk.codes[at], trace, chunk.expected[at]
+            )
+            result = result.with_layer(layer)
+        self.comparisons[name] = before + result if before else result
+
+    def verdict(self) -> Verdict:
+        """Return the verdict on everything that was run."""
+        tally = self.tally
+        measured = {"measured_cycles": [tally.least, tally.most]} if tally.least is not None else {}
+        facts = facts_of(self.manifest)
+        return Verdict(
+            kind="replay",
+            checks=checks_of(self.manifest, self.root, tally, list(self.comparisons.values())),
+            latency={**facts.pop("latency"), **measured},
+            comparisons=tuple(comparison.to_dict() for comparison in self.comparisons.values()),
+            throughput={
+                "emulator_events_per_s": _rate(tally.events, self.emulator_s),
+                "cosim_events_per_s": _rate(tally.events, self.cosim_s),
+                "cosim_threads": self.threads,
+                "replay_events_per_s": _rate(tally.events, time.perf_counter() - self.start),
+            },
+            **facts,
+        )
+
+
+def _rate(events: int, seconds: float) -> float | None:
+    return round(events / seconds, 1) if events and seconds > 0 else None
 
 
 def _inputs(sample: SampleLike, manifest: Mapping[str, Any]) -> list[Any]:
     names = [str(port["name"]) for port in manifest["inputs"]]
     missing = [name for name in names if name not in sample.inputs]
     if missing:
-        raise DataError(f"the sample has no input {', '.join(missing)}; it has {', '.join(map(str, sample.inputs))}")
+        raise DataError(
+            f"the sample has no input {', '.join(missing)}; it has {', '.join(map(str, sample.inputs))}"
+        )
     return [sample.inputs[name] for name in names]
 
 
 def _column(values: Any, events: int) -> IntArray | None:
     return None if values is None else np.asarray(values, dtype=np.int64)[:events]
-
-
-def _emulate(
-    emulator: EmulatorLike, arrays: Sequence[ArrayLike], first: int, clock: _Clock
-) -> tuple[IntArray, IntArray]:
-    try:
-        codes = flat(emulator.input_codes(arrays))
-    except RangeError as error:
-        error.where = (f"events {first} and following", *error.where)
-        raise
-    start = time.perf_counter()
-    answers = emulator.codes(arrays)
-    clock.emulator += time.perf_counter() - start
-    return codes, flat(answers)
 
 
 def flat(arrays: Sequence[IntArray]) -> IntArray:
@@ -266,15 +326,3 @@ def align(traffic: PortTraffic, decoded: Decoded, latency: int, like: IntArray) 
     at = np.minimum(np.searchsorted(decoded.first_word_cycle, due), len(decoded.codes) - 1)
     present = (decoded.first_word_cycle[at] == due) & decoded.ok[at]
     return decoded.codes[at], present
-
-
-def _throughput(events: int, clock: _Clock, threads: int) -> dict[str, Any]:
-    def rate(seconds: float) -> float | None:
-        return round(events / seconds, 1) if events and seconds > 0 else None
-
-    return {
-        "emulator_events_per_s": rate(clock.emulator),
-        "cosim_events_per_s": rate(clock.cosim),
-        "cosim_threads": threads,
-        "replay_events_per_s": rate(time.perf_counter() - clock.total),
-    }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The self-test: known faults are put into RTL and golden, and the comparison must find every one.
 
-A comparison that cannot fail proves nothing.  The faults go into a copy of the core; the project is not touched.
-Some faults change no output of any event in the sample; so there are several of each kind, in different places.
+A comparison that cannot fail proves nothing.  The faults go into a copy of the core; the project is not
+touched.  Some faults change no output of any event, so there are several of each kind, in different places.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ToolError(f"cannot read {file.name}: {error.strerror}", where=(file.name,), fix="run l1ml convert") from None
+        raise ToolError(
+            f"cannot read {file.name}: {error.strerror}", where=(file.name,), fix="run l1ml convert"
+        ) from None
 
 
 def _simulation(manifest: Mapping[str, Any], root: Path, file: Path, rtl: str, work: Path) -> CoreSimulation:
@@ -127,18 +129,26 @@ def _judge(result: CoreRun, expected: IntArray, fields: Sequence[Field]) -> tupl
 
 
 def _clean_check(
-    core: CoreSimulation, codes: IntArray, expected: IntArray, trace: Mapping[str, RealArray], fields: Sequence[Field]
+    core: CoreSimulation,
+    codes: IntArray,
+    expected: IntArray,
+    trace: Mapping[str, RealArray],
+    fields: Sequence[Field],
 ) -> Check:
     result = core.run(codes)
     comparison, passed = _judge(result, expected, fields)
     layer = first_wrong_layer(core, result, trace)
     probes = sum(len(la.get("probes", ())) for la in core.manifest["layers"])
     passed = passed and layer is None and probes > 0
-    detail = f"{comparison}; {probes} signals at layer borders " + (f"differ first in {layer}" if layer else "agree")
+    detail = f"{comparison}; {probes} signals at layer borders " + (
+        f"differ first in {layer}" if layer else "agree"
+    )
     return Check("no_fault", passed, detail, "self-test")
 
 
-def _golden_check(golden: RealArray | IntArray, expected: IntArray, fields: Sequence[Field], seed: int) -> Check:
+def _golden_check(
+    golden: RealArray | IntArray, expected: IntArray, fields: Sequence[Field], seed: int
+) -> Check:
     rng = np.random.default_rng(seed)
     event, column = int(rng.integers(len(expected))), int(rng.integers(len(fields)))
     wrong = np.array(golden, dtype=np.float64)
@@ -169,7 +179,7 @@ def _try(
 
 
 def _judged(kind: str, trials: Sequence[Trial]) -> Check:
-    """Pass when at least one fault of a kind changed an output, and the layer of every such fault was named."""
+    """Pass when at least one fault of a kind changed an output, and the layer of every such one is named."""
     live = [trial for trial in trials if trial.events]
     wrong = [trial for trial in live if not trial.right]
     if not trials:
@@ -180,7 +190,7 @@ def _judged(kind: str, trials: Sequence[Trial]) -> Check:
     shown = (wrong or live)[0]
     wanted = f", EXPECTED {' or '.join(sorted(shown.fault.layers))}" if wrong else ""
     detail = (
-        f"{len(live)} of {len(trials)} faults changed outputs, {len(live) - len(wrong)} named with the right layer; "
+        f"{len(live)} of {len(trials)} faults changed outputs, {len(live) - len(wrong)} in the layer named; "
         f"e.g. {shown.fault.text}: {shown.events:,} events differ, first wrong layer: {shown.layer}{wanted}"
     )
     return Check(kind, not wrong, detail, "self-test")

@@ -109,7 +109,8 @@ class Verdict:
             "comparisons": [dict(c) for c in self.comparisons],
             "throughput": dict(self.throughput),
             "checks": [
-                {"name": c.name, "group": c.group, "passed": c.passed, "detail": c.detail} for c in self.checks
+                {"name": c.name, "group": c.group, "passed": c.passed, "detail": c.detail}
+                for c in self.checks
             ],
         }
 
@@ -124,7 +125,8 @@ class Verdict:
             if data["schema"] != SCHEMA:
                 raise DataError(f"schema is {data['schema']!r}; expected {SCHEMA!r}", where=(where,))
             checks = tuple(
-                Check(str(c["name"]), c["passed"] is True, str(c["detail"]), str(c["group"])) for c in data["checks"]
+                Check(str(c["name"]), c["passed"] is True, str(c["detail"]), str(c["group"]))
+                for c in data["checks"]
             )
             verdict = cls(
                 kind=str(data["kind"]),
@@ -138,9 +140,13 @@ class Verdict:
             )
             stated = (data["passed"], data["events"], data["mismatches"])
             if stated != (verdict.passed, verdict.events, verdict.mismatches):
-                raise DataError("the verdict contradicts its own checks", where=(where,), fix="run l1ml replay again")
+                raise DataError(
+                    "the verdict contradicts its own checks", where=(where,), fix="run l1ml replay again"
+                )
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"this is no verdict: {error!r}", where=(where,), fix="run l1ml replay again") from None
+            raise DataError(
+                f"this is no verdict: {error!r}", where=(where,), fix="run l1ml replay again"
+            ) from None
         return verdict
 
     def write_json(self, path: Path) -> None:
@@ -159,7 +165,9 @@ def read_verdict(path: Path) -> Verdict:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DataError(f"cannot read the verdict: {error.strerror}", where=(where,), fix="run l1ml replay") from None
+        raise DataError(
+            f"cannot read the verdict: {error.strerror}", where=(where,), fix="run l1ml replay"
+        ) from None
     if len(raw) > MAX_BYTES:
         raise DataError(f"larger than {MAX_BYTES >> 20} MiB: this is no verdict", where=(where,))
     try:

@@ -168,7 +168,9 @@ def test_reset_can_be_active_low(tmp_path: Path) -> None:
 def test_a_failing_build_says_why_and_leaves_no_cache_entry(tmp_path: Path) -> None:
     file = tmp_path / "pipe.sv"
     file.write_text("module pipe (input wire logic clk_i, rst_i; endmodule")
-    with pytest.raises(ToolError, match=r"translating the RTL with Verilator failed \(exit \d+\)\n.*syntax error") as caught:
+    with pytest.raises(
+        ToolError, match=r"translating the RTL with Verilator failed \(exit \d+\)\n.*syntax error"
+    ) as caught:
         harness.build([file], "pipe", [], [], tmp_path / "cosim")
     assert "build.log" in str(caught.value)
     assert not list((tmp_path / "cosim").iterdir())

@@ -57,7 +57,10 @@ def test_all_events_are_equal(demo: tuple[Path, str]) -> None:
     out, _ = demo
     verdict = json.loads((out / "project" / "reports" / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["passed"] is True
-    assert str(EVENTS) in json.dumps(verdict)
+    assert (verdict["events"], verdict["mismatches"]) == (EVENTS, 0)
+    assert verdict["latency"]["measured_cycles"] == [verdict["latency"]["cycles"]] * 2
+    passed = {check["name"] for check in verdict["checks"] if check["passed"]}
+    assert {"emulator_equals_golden", "rtl_equals_emulator", "constant_latency"} <= passed
 
 
 def test_it_says_so_to_a_person(demo: tuple[Path, str]) -> None:
@@ -74,6 +77,16 @@ def test_it_leaves_a_report(demo: tuple[Path, str]) -> None:
     reports = out / "project" / "reports"
     assert (reports / "report.md").is_file()
     assert list(reports.glob("*.png"))
+
+
+def test_the_example_of_the_readme_runs(root: Path, tmp_path: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    code = example.replace('"build/jets"', repr(str(tmp_path / "jets")))
+    assert str(tmp_path) in code
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout
 
 
 def test_the_rtl_is_the_same_every_time(root: Path, demo: tuple[Path, str], tmp_path: Path) -> None:

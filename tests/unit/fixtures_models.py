@@ -124,7 +124,7 @@ def write_json(path: Path, config: Any) -> Path:
 
 
 def write_keras(path: Path, config: dict[str, Any], weights: Weights, *, named: bool = True) -> Path:
-    """An archive as Keras 3 writes it; ``named`` adds the layer's name to its folder, as newer versions do."""
+    """An archive as Keras 3 writes it; ``named`` adds the layer's name to its folder, as newer ones do."""
     data = io.BytesIO()
     counts: dict[str, int] = {}
     with h5py.File(data, "w") as file:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -70,9 +71,13 @@ def test_old_verilator_on_path_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_failing_tool_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    script = "import sys; [print('line', n) for n in range(100)]; print('No space left on device'); sys.exit(3)"
+    script = (
+        "import sys; [print('line', n) for n in range(100)]; print('No space left on device'); sys.exit(3)"
+    )
     with pytest.raises(ToolError, match=r"the step failed \(exit 3\)") as caught:
-        simulators.run([sys.executable, "-c", script], log=tmp_path / "x.log", env=dict(os.environ), what="the step")
+        simulators.run(
+            [sys.executable, "-c", script], log=tmp_path / "x.log", env=dict(os.environ), what="the step"
+        )
     text = str(caught.value)
     assert "line 99" in text and "line 80\n" not in text and "free some disk space" in text
     assert "line 0\n" in (tmp_path / "x.log").read_text()
@@ -85,7 +90,7 @@ def test_blocks_cover_every_row_once_and_begin_at_frames(threads: int, frame: in
     starts = list(range(0, rows, frame))
     blocks = harness._blocks(rows, threads, starts, warm_up)
     assert blocks[0][:2] == (0, 0) and blocks[-1][2] == rows
-    for (_, _, end), (warm, first, last) in zip(blocks, blocks[1:], strict=False):
+    for (_, _, end), (warm, first, last) in itertools.pairwise(blocks):
         assert first == end and last > first
         assert warm in starts and first in starts and (warm <= first - warm_up or warm == 0)
     if frame < 100:

@@ -78,7 +78,7 @@ def test_full_h5_gives_the_logits_of_qkeras(four_containers):
         np.testing.assert_array_equal(logits, golden["logits_0"])
 
 
-# The full h5 and the other three files hold two trainings of one architecture: every kernel differs as stored.
+# The full h5 and the other three files hold two trainings of one architecture: the stored weights differ.
 TWINS = ["json", "keras", "qonnx"]
 
 

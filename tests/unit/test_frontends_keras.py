@@ -34,7 +34,7 @@ def build(config, weights=WEIGHTS):
 
 def same(mine, other):
     assert fm.kinds(mine) == fm.kinds(other)
-    a, b = (fm.forward(n, **{n.inputs[0].name: X})[n.layers[-1].inputs[0]] for n in (mine, other))
+    a, b = (fm.forward(n, **{n.inputs[0].name: X})[n.layers[-1].name] for n in (mine, other))
     np.testing.assert_array_equal(a, b)
     assert np.abs(a).max() > 0
 
@@ -167,6 +167,20 @@ def test_pruning_wrappers_are_stripped(tmp_path):
     assert [layer.name for layer in network.layers][:2] == ["x", "fc1"]
     same(network, build(CONFIG))
     same(build(as_functional(config), weights), build(CONFIG))
+
+
+def test_weights_of_unusual_names_are_taken_in_order_without_the_bookkeeping_of_pruning():
+    arrays = WEIGHTS["fc1"]
+    stored = {
+        "w_1": arrays["kernel"],
+        "b_1": arrays["bias"],
+        "mask": np.ones((4, 6)),
+        "threshold": np.zeros(()),
+    }
+    found = {"fc1": containers.named((f"fc1/{key}:0", array) for key, array in stored.items())}
+    config = containers.model_config(fm.sequential(fm.qdense("fc1", 6)), "m.h5")
+    network = read_keras(containers.KerasFile("m.h5", config, found))
+    same(network, build(fm.sequential(fm.qdense("fc1", 6)), {"fc1": arrays}))
 
 
 def test_branches_with_several_inputs_and_outputs():

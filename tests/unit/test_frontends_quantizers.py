@@ -135,7 +135,8 @@ def test_a_scale_on_the_edge_between_two_powers_of_two_is_refused():
         ("quantized_bits()", {}),
         ({"class_name": "function", "config": "relu", "registered_name": "function"}, {}),
         ({"class_name": "qkeras>quantized_relu", "config": {"bits": 3}}, {"bits": 3}),
-        ({"module": "qkeras.quantizers", "class_name": "quantized_bits", "config": {"bits": 3, "name": "q"}}, {"bits": 3}),
+        ({"module": "qkeras.quantizers", "class_name": "quantized_bits", "config": {"bits": 3, "name": "q"}},
+         {"bits": 3}),
     ],
 )  # fmt: skip
 def test_spellings(value, expected):

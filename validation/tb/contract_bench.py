@@ -4,8 +4,8 @@
 Latency is the same for every event: the first after reset, back to back, after gaps, with all-zero data, over
 the orbit boundary, after a reset in flight and after broken frames; and outputs are the emulator's.
 
-L1ML_MANIFEST names the manifest, L1ML_STIMULUS an .npz with ``inputs`` and ``outputs``: codes, (events, elements),
-event 0 all zero where zero is in range.
+L1ML_MANIFEST names the manifest, L1ML_STIMULUS an .npz with ``inputs`` and ``outputs``: codes,
+(events, elements), event 0 all zero where zero is in range.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence
     for packet in packets:
         event = due.get(packet.clock)
         assert event is not None, (
-            f"clock {packet.clock}: a packet where none is due; due are {sorted(missing)[:5]} (latency {LATENCY})"
+            f"clock {packet.clock}: a packet where none is due; "
+            f"due are {sorted(missing)[:5]} (latency {LATENCY})"
         )
         missing.discard(packet.clock)
         place = f"event {event.event}, clock {packet.clock}"
@@ -85,7 +86,9 @@ def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence
         assert flag is None or packet.start_of_orbit == event.orbit, (
             f"{place}: start_of_orbit is {packet.start_of_orbit}, expected {event.orbit}"
         )
-    assert not missing, f"no packet at clocks {sorted(missing)[:5]}; {len(packets)} of {len(sent)} events came out"
+    assert not missing, (
+        f"no packet at clocks {sorted(missing)[:5]}; {len(packets)} of {len(sent)} events came out"
+    )
 
 
 async def play(dut: Any, traffic: Traffic) -> tuple[list[Row], Player]:
@@ -251,10 +254,13 @@ RECIPES: dict[str, tuple[bool, Recipe]] = {
     "valid_gap": (WORDS > 1, _valid_gap),
     "last_early": (WORDS > 1 and LINK.has(Role.LAST), _flag(Role.LAST, MIDDLE - (MIDDLE == WORDS - 1), 1)),
     "last_missing": (LINK.has(Role.LAST), _flag(Role.LAST, WORDS - 1, 0)),
-    "orbit_without_start": (WORDS > 1 and LINK.has(Role.START_OF_ORBIT), _flag(Role.START_OF_ORBIT, MIDDLE, 1)),
+    "orbit_without_start": (
+        WORDS > 1 and LINK.has(Role.START_OF_ORBIT),
+        _flag(Role.START_OF_ORBIT, MIDDLE, 1),
+    ),
     "links_out_of_step": (LAYOUT.n_links_in > 1, _out_of_step),
     "output_stalled": (LINK.has(Role.READY), _output_stalled),
-    "output_cut": (WORDS < LAYOUT.words_out, _output_cut),
+    "output_cut": (LAYOUT.words_out > WORDS, _output_cut),
 }
 
 
@@ -293,7 +299,7 @@ async def framing_errors(dut: Any) -> None:
 
 
 def check_after_error(name: str, packets: list[Packet], sent: list[Sent], broken: list[Sent]) -> None:
-    """The broken event may be missing, or exact; a gap may delay it, a cut may shorten it; no other may differ."""
+    """The broken event may be missing or exact; a gap may delay it, a cut shorten it; no other may differ."""
     good = [s for s in sent if s not in broken]
     late = [p for p in packets if p.clock == broken[0].clock + LATENCY + 1]
     if name == "valid_gap" and late:

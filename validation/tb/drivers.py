@@ -97,7 +97,9 @@ class Link:
                 assert not stray, f"clock {clock}: {stray} without valid"
                 clock += 1
                 continue
-            packet = Packet(clock, [None] * len(self.layout.out_fields), self._flag(samples[clock], Role.START_OF_ORBIT))
+            packet = Packet(
+                clock, [None] * len(self.layout.out_fields), self._flag(samples[clock], Role.START_OF_ORBIT)
+            )
             for word in range(words):
                 if clock + word >= len(samples) or not self._flag(samples[clock + word], Role.VALID):
                     packet.flaws.append(f"only {word} of {words} words")
