@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--peer-only", action="store_true", help="measure alkaid alone")
     parser.add_argument("--json", type=Path, help="store the figures here")
     options = parser.parse_args()
-    with h5py.File(options.data / "jet_events_10k.h5") as file:
+    with h5py.File(options.data / "jets_10k.h5") as file:
         real = np.asarray(file["x"], dtype=np.float32)
     sample = np.resize(real, (max(options.events, options.cosim_events), real.shape[1]))
     results: dict[str, dict[str, dict[str, Any]]] = {}
