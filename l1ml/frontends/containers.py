@@ -241,7 +241,7 @@ def _has_weights(layer: Entry) -> bool:
 
 def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
     """Read the layout of Keras 3: folders called after the class; newer ones hold the name as well."""
-    named: dict[str, str] = {}
+    folders: dict[str, str] = {}
     anonymous: set[str] = set()
     for folder in root.names():
         if root.has_group(f"{folder}/vars"):
@@ -249,15 +249,15 @@ def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
             if name is None:
                 anonymous.add(folder)
             else:
-                named[name] = folder
+                folders[name] = folder
     counts: dict[str, int] = {}
     stored: dict[str, Weights] = {}
     for layer in layers:
         stem = _snake_case(layer.kind)
         counts[stem] = counts.get(stem, -1) + 1
         folder = f"{stem}_{counts[stem]}" if counts[stem] else stem
-        place = named.get(layer.name, folder if folder in anonymous else layer.name)
-        if place in anonymous or layer.name in named:
+        place = folders.get(layer.name, folder if folder in anonymous else layer.name)
+        if place in anonymous or layer.name in folders:
             found = root.group(f"{place}/vars").arrays()
             found.sort(key=lambda item: (len(item[0]), item[0]))  # "10" after "9"
             stored[layer.name] = named(found)

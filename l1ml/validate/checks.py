@@ -86,7 +86,9 @@ def checks_of(
     checks.append(Check("constant_latency", n > 0 and not tally.off_time, _latency(tally)))
     if tally.has_orbit:
         good = f"{tally.orbit_flags:,} start_of_orbit flags came out with their events"
-        bad = f"of {tally.orbit_flags:,} start_of_orbit flags {tally.wrong_orbit:,} are missing, late or too many"
+        bad = (
+            f"{tally.wrong_orbit:,} of {tally.orbit_flags:,} start_of_orbit flags are missing or out of place"
+        )
         checks.append(Check("start_of_orbit", not tally.wrong_orbit, bad if tally.wrong_orbit else good))
     found = ", ".join(f"{name} (first after event {event:,})" for name, event in tally.errors.items())
     checks.append(Check("no_framing_errors", not tally.errors, found or "no sticky error bit is set"))

@@ -115,7 +115,7 @@ class CoreSimulation:
     def probe(self, result: CoreRun, probe: Mapping[str, Any]) -> IntArray:
         """Return the code that a probed signal stands for, for every event, int64, (events,).
 
-        The element's code is ``+-wire * 2**shift + offset``; the wire is read ``cycle`` clocks after the event.
+        The element's code is ``+-wire * 2**shift + offset``, read ``cycle`` clocks after its event came in.
         """
         at = result.first_rows + int(probe["cycle"])
         word = result.rows[at, self.harness.column(str(probe["signal"]))]

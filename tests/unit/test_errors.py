@@ -53,6 +53,8 @@ def test_no_message_lacks_its_f(root: Path) -> None:
                 lost += [
                     f"{file.relative_to(root)}:{text.lineno}: {text.value}"
                     for text in _texts(node)
-                    if re.search(r"\{[a-z_]+[^{}]*\}", str(text.value))
+                    if re.search(
+                        r"\{[a-z_][\w.]*(\[[^]]*\])?(\([^)]*\))?(![rs])?(:[^ {}]*)?\}", str(text.value)
+                    )
                 ]
     assert not lost, lost

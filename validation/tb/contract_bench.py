@@ -163,6 +163,21 @@ async def orbit_boundary(dut: Any) -> None:
     assert not errors(samples[-1]), errors(samples[-1])
 
 
+@cocotb.test(skip=not LINK.has(Role.STROBE), **TEST)
+async def no_word_without_strobe(dut: Any) -> None:
+    """What stands on the link while strobe is low is no word, whatever its flags say."""
+    traffic = Traffic()
+    for number in (1, 2, 3):
+        traffic.event(number)
+        rows = LINK.frame(INPUTS[number + 3], orbit=True)
+        for row in rows:
+            LINK.set(row, Role.STROBE, 0)
+        traffic.rows += rows
+    samples, _ = await play(dut, traffic.drain())
+    check(list(LINK.packets(samples)), traffic.sent)
+    assert not errors(samples[-1]), errors(samples[-1])
+
+
 @cocotb.test(**TEST)
 async def reset_in_flight(dut: Any) -> None:
     """Events in flight at a reset never come out; the next one is exact, wherever the reset fell."""
