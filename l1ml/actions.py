@@ -145,7 +145,7 @@ def replay_events(
             total=sources.count(events, max_events),
             unit="event",
             desc="replay",
-            disable=None,
+            disable=True if os.environ.get("TQDM_DISABLE") else None,
             unit_scale=True,
         )
 
@@ -273,7 +273,9 @@ def _write_json(file: Path, data: dict[str, Any]) -> None:
 
 
 def _bar(title: str, total: int | None = None) -> Any:
-    return tqdm(total=total, unit="event", desc=title, disable=None, unit_scale=True)
+    """Return a progress bar: on a terminal only, and not under ``--quiet``."""
+    hidden = True if os.environ.get("TQDM_DISABLE") else None
+    return tqdm(total=total, unit="event", desc=title, disable=hidden, unit_scale=True)
 
 
 def _with_progress(samples: Iterator[EventSample], title: str) -> Iterator[EventSample]:

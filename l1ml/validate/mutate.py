@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _STEP = re.compile(r"^ +(?P<name>[a-z]\w*) = (?P<code>.*);(?: // .*)?$")
-_REGISTER = re.compile(r"^ +(?P<name>[a-z]\w*)_q(?P<stage>\d+) <= (?P=name)_q(?P<before>\d+);$")
+_REGISTER = re.compile(r"^ +(?P<late>(?P<name>[a-z]\w*)_q\d+) <= (?:(?P<early>(?P=name)_q\d+);)?")
 _DECLARED = re.compile(
     r"^ +logic (?P<signed>signed )?(?:\[(?P<high>\d+):(?P<low>\d+)\] )?(?P<name>[a-z]\w*);"
 )
@@ -76,7 +76,7 @@ class Core:
     def mutated(self, mutation: Mutation) -> str:
         """Return the core with one fault."""
         if mutation.kind == "pipeline_register":
-            return "".join(self._rename(mutation, mutation.new))
+            return "".join(self._rename(mutation, mutation.new, ""))
         lines = list(self.lines)
         lines[mutation.line] = lines[mutation.line].replace(mutation.old, mutation.new, 1)
         return "".join(lines)
@@ -91,24 +91,15 @@ class Core:
             on = f"{SELECTOR} == 16'd{number}"
             if mutation.kind == "pipeline_register":
                 name = f"{mutation.old}_fault"
-                lines = list(core._rename(mutation, name))
-                at = next(n for n, line in enumerate(lines) if _declares(line, mutation.old))
-                declared = lines[at].replace(mutation.old, name)
-                lines[at] += f"{declared}  assign {name} = ({on}) ? {mutation.new} : {mutation.old};\n"
-                # Keep one entry per line of the original, so that line numbers stay valid.
+                choice = f"  assign {name} = ({on}) ? {mutation.new} : {mutation.old};\n"
+                lines = list(core._rename(mutation, name, choice))
             else:
                 lines = list(core.lines)
                 both = f"({on}) ? ({mutation.new}) : ({mutation.old})"
                 lines[mutation.line] = lines[mutation.line].replace(mutation.old, both, 1)
-            core = core._copy(lines)
-        text = "".join(core.lines)
-        return re.sub(
-            r"^( +)(input +wire logic rst_i\b)",
-            rf"\1input  wire logic [15:0] {SELECTOR},\n\1\2",
-            text,
-            count=1,
-            flags=re.M,
-        )
+            core = core._copy(lines)  # as many lines as before: their numbers stay valid
+        port = rf"\1input  wire logic [15:0] {SELECTOR},\n\1\2"
+        return re.sub(r"^( +)(input +wire logic rst_i\b)", port, "".join(core.lines), count=1, flags=re.M)
 
     def _copy(self, lines: list[str]) -> Core:
         fresh = object.__new__(Core)
@@ -160,19 +151,25 @@ class Core:
         )
 
     def _register(self, number: int) -> Mutation | None:
-        """Let the readers of a delay register read the register before it: one clock too early."""
+        """Drop a register of a delay, or put one more behind any other: its readers see another event."""
         match = _REGISTER.match(self.lines[number].rstrip("\n"))
-        if match is None:
+        if match is None or match["late"] not in self._declared:
             return None
-        late, early = f"{match['name']}_q{match['stage']}", f"{match['name']}_q{match['before']}"
-        ranges = [
+        late, early = match["late"], match["early"]
+        layers = {layer for n in self._readers(late) if (layer := self._writer(n))} or {self._layer_of(late)}
+        named = frozenset(layer for layer in layers if layer)
+        if not named:
+            return None
+        if early is None:
+            text = f"line {number + 1}, {late}: one more register behind it"
+            return Mutation("pipeline_register", text, named, number, late, f"{late}_more")
+        same = [
             self._declared[n].group("signed", "high", "low") for n in (late, early) if n in self._declared
         ]
-        layers = frozenset(layer for n in self._readers(late) if (layer := self._writer(n)))
-        if len(ranges) != 2 or ranges[0] != ranges[1] or not layers:
+        if len(same) != 2 or same[0] != same[1]:
             return None
         text = f"line {number + 1}, {late}: register dropped, its readers take {early}"
-        return Mutation("pipeline_register", text, layers, number, late, early)
+        return Mutation("pipeline_register", text, named, number, late, early)
 
     def _readers(self, signal: str) -> list[int]:
         """Return the lines whose code reads a register."""
@@ -181,11 +178,24 @@ class Core:
             n for n, line in enumerate(self.lines) if not _declares(line, signal) and word.search(_code(line))
         ]
 
-    def _rename(self, mutation: Mutation, name: str) -> Iterator[str]:
-        """Yield all lines; readers of a register read another signal."""
+    def _rename(self, mutation: Mutation, name: str, behind: str) -> Iterator[str]:
+        """Yield all lines; readers of a register read another signal, declared where the register is.
+
+        Args:
+            mutation: of a register.
+            name: what is read instead.
+            behind: text behind the declaration.
+        """
         readers = set(self._readers(mutation.old))
         word = re.compile(rf"\b{mutation.old}\b(?! <=)")
         for number, line in enumerate(self.lines):
+            if _declares(line, mutation.old):
+                fresh = [new for new in dict.fromkeys((mutation.new, name)) if new not in self._declared]
+                more = "".join(line.splitlines(keepends=True)[0].replace(mutation.old, new) for new in fresh)
+                if mutation.new not in self._declared:
+                    more += f"  always_ff @(posedge clk_i) {mutation.new} <= {mutation.old};\n"
+                yield line + more + behind
+                continue
             code = _code(line)
             yield word.sub(name, code) + line[len(code) :] if number in readers else line
 
