@@ -8,6 +8,7 @@ model file --frontends--> Model --passes--> TensorProgram --lower--> Dataflow --
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from l1ml.errors import ModelError, TimingError
 from l1ml.graph import passes, precision
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
+from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.rtl import manifest, project, wrapper
-from l1ml.rtl.systemverilog import Core, print_core, print_package
+from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate, vivado
-from l1ml.types.timing import Clock, Latency
+from l1ml.types.timing import LHC_MHZ, Clock, Latency
 from l1ml.version import VERSION, tool_versions
 
 
@@ -46,6 +48,7 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
     Raises:
         L1mlError: the model, the options or the folder do not allow it; nothing is left half written.
     """
+    config = with_link_clock(config)
     model = frontends.read_model(source, weights=config.weights)
     program = typed(model, config)
     flow = lower(program)
@@ -53,9 +56,13 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
     core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
     top = f"{config.name}_{config.interface}"
     layout = link(program, config)
-    check_latency_budget(pipe, layout, config)
+    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, config.clock_mhz)
+    check_latency_budget(latency, config)
+    link_facts = LinkFacts(latency, layout.link_cycles, config.tmux)
     files = {
-        f"firmware/rtl/{core.package}.sv": print_package(core, pipe),
+        f"firmware/rtl/{core.package}.sv": print_package(
+            core, pipe, LinkFacts(latency, layout.link_cycles, config.tmux)
+        ),
         f"firmware/rtl/{core.module}.sv": print_core(core, pipe),
         f"firmware/rtl/{top}.sv": wrapper.render_wrapper(
             layout, core_module=core.module, package=core.package, top_module=top
@@ -136,13 +143,12 @@ def schedule(flow: Dataflow, config: ProjectConfig) -> Pipeline:
     return pipeline(flow, family_of(config.part, luts), config.clock_mhz, config.stages)
 
 
-def check_latency_budget(pipe: Pipeline, layout: LinkLayout, config: ProjectConfig) -> None:
+def check_latency_budget(latency: Latency, config: ProjectConfig) -> None:
     """Refuse a block that is slower than the user allows.
 
     Raises:
         TimingError: the latency is above ``latency_budget_ns``; says what each part takes.
     """
-    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, config.clock_mhz)
     budget = config.latency_budget_ns
     if budget is not None and latency.ns > budget:
         raise TimingError(
@@ -150,6 +156,18 @@ def check_latency_budget(pipe: Pipeline, layout: LinkLayout, config: ProjectConf
             where=("latency_budget_ns",),
             fix="spread the inputs over more links (links.links_in), or raise the budget",
         )
+
+
+def with_link_clock(config: ProjectConfig) -> ProjectConfig:
+    """Return the options with the clock of a link that is locked to the LHC: 360 MHz there means 360.71.
+
+    Stages planned for exactly 360 MHz would be 0.2 % too slow for it.
+    """
+    multiple = Clock(config.clock_mhz).lhc_multiple
+    if spec.load(config.interface).frame is not spec.FrameRule.LINK or multiple is None:
+        return config
+    exact = round(multiple * LHC_MHZ, 2)
+    return config if abs(config.clock_mhz - exact) < 0.02 else replace(config, clock_mhz=exact)
 
 
 def link(program: TensorProgram, config: ProjectConfig) -> LinkLayout:

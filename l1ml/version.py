@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
+from pathlib import Path
 
 
 def _version(name: str) -> str:
@@ -13,7 +15,15 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-VERSION = _version("l1ml")
+def _own() -> str:
+    """Return this tool's version; of a checkout that is not installed, its ``pyproject.toml`` says it."""
+    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    found = re.search(r'(?m)^version = "([^"]+)"$', text)
+    return found[1] if found else _version("l1ml")
+
+
+VERSION = _own()
 
 
 def tool_versions() -> dict[str, str]:

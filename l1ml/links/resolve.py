@@ -13,16 +13,13 @@ from l1ml.links import fields as packing
 from l1ml.links.fields import MAX_LINKS, Element, Place, words_used
 from l1ml.links.layout import LinkLayout, Port
 from l1ml.links.spec import FrameRule, InterfaceSpec, Role, check_options, load
-from l1ml.types.timing import LHC_MHZ, Clock
+from l1ml.types.timing import Clock
 
 __all__ = ["Element", "resolve"]
 
 SECTIONS = ("inputs", "outputs")
 LONG_GAP = 6
 """Words of a packet over several BX that fillers and CRC take (CMS track finder, ``numFramesInfra``)."""
-
-ROUNDED = 0.005
-"""A clock this near to a multiple of the bunch frequency means it: people write 360 for 360.71."""
 
 
 def resolve(
@@ -102,8 +99,7 @@ def resolve(
 
 def _words_per_bx(clock: Clock) -> int:
     """Return the words of a link in one bunch crossing: 9 at 360.71 MHz, and also at a rounded 360."""
-    ratio = clock.mhz / LHC_MHZ
-    return max(1, round(ratio) if abs(ratio - round(ratio)) < ROUNDED * ratio else clock.cycles_per_bx)
+    return clock.lhc_multiple or clock.cycles_per_bx
 
 
 def _given_places(

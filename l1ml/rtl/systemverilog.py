@@ -11,6 +11,7 @@ from l1ml.rtl.demand import Demand, output_bits, unread
 from l1ml.rtl.expressions import Operand, expression, meaning
 from l1ml.rtl.names import wire_names
 from l1ml.schedule.pipeline import Pipeline
+from l1ml.types.timing import Latency
 
 LINE = 100
 
@@ -35,25 +36,57 @@ class Core:
         return f"{self.module}_pkg"
 
 
-def print_package(core: Core, pipe: Pipeline) -> str:
+@dataclass(frozen=True)
+class LinkFacts:
+    """What the package says of the block with its link wrapper.
+
+    Args:
+        latency: from the first input word to the first output word.
+        link_cycles: clocks between two events on the link.
+        tmux: bunch crossings between two events.
+    """
+
+    latency: Latency
+    link_cycles: int
+    tmux: int
+
+
+def print_package(core: Core, pipe: Pipeline, link: LinkFacts | None = None) -> str:
     """Return the package: latency, interval, widths and digest as constants."""
     flow = pipe.flow
+    constants = [
+        ("LATENCY", pipe.stages, "clocks of the core, from valid_i to valid_o"),
+        ("INTERVAL", 1, "least clocks between two events at the core"),
+        ("INPUTS", len(flow.inputs), "elements of data_i"),
+        ("OUTPUTS", len(flow.outputs), "elements of data_o"),
+        ("INPUT_WIDTH", input_width(pipe), "bits of data_i"),
+        ("OUTPUT_WIDTH", output_width(pipe), "bits of data_o"),
+    ]
+    if link is not None:
+        constants += [
+            (
+                "TOTAL_LATENCY",
+                link.latency.cycles,
+                "clocks from first input word to first output word",
+            ),
+            ("COLLECT_LATENCY", link.latency.collect_cycles, "of these, until the last word needed is in"),
+            ("EMIT_LATENCY", link.latency.emit_cycles, "of these, from the core to the first output word"),
+            ("LINK_INTERVAL", link.link_cycles, "clocks between two events on the link"),
+            ("TMUX", link.tmux, "bunch crossings between two events"),
+        ]
+    constants.append(("CLOCK_KHZ", round(pipe.clock_mhz * 1e3), "clock the stages are made for"))
     lines = [
         "// SPDX-License-Identifier: Apache-2.0",
         "//",
         f"// Facts about {core.module}, for the modules around it.",
         "",
-        "// A package offers more than one reader needs.",
+        "// Constants in capitals, and more of them than one reader needs.",
+        "// verilog_lint: waive-start parameter-name-style",
         "/* verilator lint_off UNUSEDPARAM */",
         "",
         f"package {core.package};",
         "",
-        f"  localparam int unsigned LATENCY = {pipe.stages}; // clocks from valid_i to valid_o",
-        "  localparam int unsigned INTERVAL = 1; // clocks between two events",
-        f"  localparam int unsigned INPUTS = {len(flow.inputs)}; // elements of data_i",
-        f"  localparam int unsigned OUTPUTS = {len(flow.outputs)}; // elements of data_o",
-        f"  localparam int unsigned INWIDTH = {input_width(pipe)}; // bits of data_i",
-        f"  localparam int unsigned OUTWIDTH = {output_width(pipe)}; // bits of data_o",
+        *(f"  localparam int unsigned {name} = {value}; // {text}" for name, value, text in constants),
         "  // SHA-256 of the network: the same in manifest.json, emulator and reports.",
         "  localparam logic [255:0] DIGEST =",
         f"    256'h{core.digest};",
@@ -61,6 +94,7 @@ def print_package(core: Core, pipe: Pipeline) -> str:
         "endpackage",
         "",
         "/* verilator lint_on UNUSEDPARAM */",
+        "// verilog_lint: waive-stop parameter-name-style",
         "",
     ]
     return "\n".join(lines)
@@ -97,6 +131,8 @@ class _Printer:
         yield from self._outputs()
         yield ""
         yield "endmodule"
+        yield ""
+        yield "// verilog_lint: waive-stop always-ff-non-blocking"
         yield ""
         yield "`default_nettype wire"
 

@@ -16,6 +16,8 @@ from l1ml.errors import TimingError
 LHC_MHZ = 40.0789
 BX_NS = 1e3 / LHC_MHZ
 BX_PER_ORBIT = 3564
+ROUNDED = 0.005
+"""How far a clock may be from a multiple of the LHC's and still mean that multiple."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,14 @@ class Clock:
         return max(1, math.floor(self.mhz / LHC_MHZ + 1e-3))
 
     @property
-    def is_lhc_multiple(self) -> bool:
-        """Tell whether an integer number of cycles makes one bunch crossing, within 0.1 %."""
+    def lhc_multiple(self) -> int | None:
+        """Return the number of cycles in one bunch crossing if that is whole, within 0.5 %; else None.
+
+        People write 360 or 360.71 for nine times 40.0789.
+        """
         ratio = self.mhz / LHC_MHZ
-        return abs(ratio - round(ratio)) < 1e-3 * ratio
+        near = round(ratio)
+        return near if near and abs(ratio - near) < ROUNDED * ratio else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,9 @@ class Latency:
     @property
     def bx(self) -> int:
         """Return the total in bunch crossings, rounded up: what a trigger menu must wait."""
+        whole = Clock(self.clock_mhz).lhc_multiple
+        if whole is not None:  # 18 clocks of 360.71 MHz are 2 BX, although 360.71 is not quite 9 x 40.0789
+            return -(-self.cycles // whole)
         return math.ceil(self.ns / BX_NS - 1e-9)
 
     def __str__(self) -> str:

@@ -137,6 +137,16 @@ def test_stages_and_clock_are_inputs(model: Path, tmp_path: Path) -> None:
         made(latency_budget_ns=5.0)
 
 
+@pytest.mark.parametrize(("interface", "found"), [("emp", 360.71), ("parallel", 360.0)])
+def test_a_rounded_link_clock_means_the_multiple_of_the_lhcs(
+    model: Path, tmp_path: Path, interface: str, found: float
+) -> None:
+    made = l1ml.convert(
+        model, output_dir=tmp_path / "p", input_type="fixed<8,3>", interface=interface, clock_mhz=360
+    )
+    assert made.manifest["target"]["clock_mhz"] == found
+
+
 def test_a_folder_with_other_files_is_left_alone(model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")

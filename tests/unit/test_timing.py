@@ -22,10 +22,19 @@ def test_cycles_per_bunch_crossing(mhz: float, cycles: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mhz", "locked"), [(360.71, True), (240.47, True), (320.63, True), (200.0, False), (250.0, False)]
+    ("mhz", "multiple"), [(360.71, 9), (360.0, 9), (240.47, 6), (320.63, 8), (200.0, 5), (250.0, None)]
 )
-def test_multiples_of_the_lhc_clock(mhz: float, locked: bool) -> None:
-    assert Clock(mhz).is_lhc_multiple is locked
+def test_multiples_of_the_lhc_clock(mhz: float, multiple: int | None) -> None:
+    assert Clock(mhz).lhc_multiple == multiple
+
+
+@pytest.mark.parametrize(
+    ("mhz", "per_bx"), [(240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9), (360.0, 9)]
+)
+def test_whole_bunch_crossings_are_not_rounded_up(mhz: float, per_bx: int) -> None:
+    for crossings in range(1, 60):
+        assert Latency(0, crossings * per_bx, 0, mhz).bx == crossings
+        assert Latency(1, crossings * per_bx, 0, mhz).bx == crossings + 1
 
 
 def test_a_bunch_crossing_and_an_orbit() -> None:
