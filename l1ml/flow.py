@@ -60,9 +60,7 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
     check_latency_budget(latency, config)
     link_facts = LinkFacts(latency, layout.link_cycles, config.tmux)
     files = {
-        f"firmware/rtl/{core.package}.sv": print_package(
-            core, pipe, LinkFacts(latency, layout.link_cycles, config.tmux)
-        ),
+        f"firmware/rtl/{core.package}.sv": print_package(core, pipe, link_facts),
         f"firmware/rtl/{core.module}.sv": print_core(core, pipe),
         f"firmware/rtl/{top}.sv": wrapper.render_wrapper(
             layout, core_module=core.module, package=core.package, top_module=top
