@@ -198,5 +198,6 @@ def input_names(program: TensorProgram) -> list[str]:
 
 
 def softmax_outputs(model: Model) -> list[str]:
-    """Return the layers whose softmax, the last step of the network, is left out of the block."""
-    return [la.inputs[0] for la in model.layers if isinstance(la, Softmax) and la.name in model.outputs]
+    """Return the names of the block's outputs whose softmax, the last step of the network, is left out."""
+    ends = [la for la in model.layers if isinstance(la, Softmax) and la.name in model.outputs]
+    return [la.name if len(model.outputs) > 1 else la.inputs[0] for la in ends]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from l1ml.errors import L1mlError, ModelError
 from l1ml.graph import affine
 from l1ml.graph.layers import emit
-from l1ml.graph.model import Affine, Dense, Input, Layer, Model, Quantize, Relu, Softmax
+from l1ml.graph.model import Affine, Dense, Input, Layer, Model, Quantize, Relu, Reshape, Sign, Softmax
 from l1ml.graph.program import NetInput, TensorProgram, TensorStep
 from l1ml.types.fixed import Quantizer
 
@@ -33,31 +33,55 @@ def drop_final_softmax(model: Model) -> Model:
 
 
 def fuse_affine(model: Model) -> Model:
-    """Join a real-valued scale with the quantizer behind it (a ReLU may stand between): one step function."""
-    readers: dict[str, list[Layer]] = {layer.name: [] for layer in model.layers}
+    """Join real-valued scales with the quantizer or sign behind them: one step function.
+
+    A ReLU and reshapes may stand between.  A scale with several readers is joined with each of them.
+    """
+    by_name = {layer.name: layer for layer in model.layers}
+    layers: list[Layer] = []
     for layer in model.layers:
-        for name in layer.inputs:
-            readers[name].append(layer)
-    fused: dict[str, Layer] = {}
-    gone: set[str] = set()
-    for layer in model.layers:
-        if not isinstance(layer, Affine) or layer.name in model.outputs:
+        row = _row_before(layer, by_name)
+        scales = [step for step in row if isinstance(step, Affine)]
+        if not scales:
+            layers.append(layer)
             continue
-        chain: list[Layer] = [layer]
-        while len(readers[chain[-1].name]) == 1 and isinstance(readers[chain[-1].name][0], Relu):
-            chain.append(readers[chain[-1].name][0])
-        after = readers[chain[-1].name]
-        if (
-            len(after) == 1
-            and isinstance(after[0], Quantize)
-            and not {c.name for c in chain} & set(model.outputs)
-        ):
-            last = after[0]
-            fused[last.name] = affine.AffineQuantize(
-                last.name, layer.inputs, layer.scale, layer.offset, len(chain) > 1, last.quantizer
-            )
-            gone |= {c.name for c in chain}
-    return replace(model, layers=tuple(fused.get(la.name, la) for la in model.layers if la.name not in gone))
+        shapes = [step for step in row if isinstance(step, Reshape)]
+        assert isinstance(layer, Quantize | Sign)
+        joined = affine.AffineQuantize(
+            f"{layer.name}.steps" if shapes else layer.name,
+            scales[0].inputs,
+            tuple((step.scale, step.offset) for step in scales),
+            any(isinstance(step, Relu) for step in row),
+            layer.quantizer if isinstance(layer, Quantize) else None,
+            layer.scale if isinstance(layer, Sign) else 1.0,
+        )
+        layers.append(joined)
+        if shapes:  # the order of the elements is the same, so only the last shape counts
+            layers.append(Reshape(layer.name, (joined.name,), shapes[-1].shape))
+    return replace(model, layers=tuple(layers))
+
+
+def _row_before(layer: Layer, by_name: dict[str, Layer]) -> list[Layer]:
+    """Return the scales, reshapes and at most one last ReLU right before a quantizer, in order.
+
+    A ReLU between two scales is left alone, and what stands before it too.
+    """
+    row: list[Layer] = []
+    if not isinstance(layer, Quantize | Sign):
+        return row
+    before = by_name[layer.inputs[0]]
+    while isinstance(before, Affine | Reshape) or (isinstance(before, Relu) and not _has_scale(row)):
+        if isinstance(before, Affine) and any(isinstance(step, Reshape) for step in row) and _has_scale(row):
+            break  # channels of the two scales are counted on different axes
+        row.insert(0, before)
+        before = by_name[before.inputs[0]]
+    while row and not isinstance(row[0], Affine):
+        row.pop(0)
+    return row
+
+
+def _has_scale(row: list[Layer]) -> bool:
+    return any(isinstance(step, Affine) for step in row)
 
 
 def drop_unused(model: Model) -> Model:
@@ -144,6 +168,7 @@ def to_program(model: Model, passes: tuple[Pass, ...] = PASSES) -> TensorProgram
     """
     model.verify()
     refuse_float_layers(model)
+    ends = model.outputs
     for step in passes:
         model = step(model)
         model.verify()
@@ -170,7 +195,9 @@ def to_program(model: Model, passes: tuple[Pass, ...] = PASSES) -> TensorProgram
             error.where = (model.source, f"layer {layer.name}", *error.where)
             raise
         tensors[layer.name] = source
-    outputs = tuple((name, tensors[name]) for name in model.outputs)
+    # One output goes by the layer that makes it; several by the names the model gives them.
+    names = model.outputs if len(ends) == 1 else ends
+    outputs = tuple((name, tensors[made]) for name, made in zip(names, model.outputs, strict=True))
     marks = tuple((la.name, tensors[la.name]) for la in model.layers if not isinstance(la, Input))
     program = TensorProgram(inputs, tuple(steps), outputs, marks)
     program.verify()

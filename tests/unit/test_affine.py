@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from l1ml.errors import ModelError
-from l1ml.graph import model, primitives
+from l1ml.graph import affine, model, primitives
 from l1ml.graph.emulate import Emulator
-from l1ml.types.fixed import Quantizer, quantize
+from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
+from l1ml.types.fixed import FixedType, Overflow, Quantizer, Rounding, quantize, quantize_codes
+from l1ml.types.intrange import IntType
 
 
 def _network(scale: np.ndarray, offset: np.ndarray, quantizer: str, relu: bool = False) -> model.Model:
@@ -51,6 +54,86 @@ def test_every_code_equals_float32(seed: int, quantizer: str, relu: bool) -> Non
     scale, offset = rng.normal(0, 1, 4), rng.normal(0, 0.5, 4)
     scale[3] = 0.0
     _check(_network(scale, offset, quantizer, relu), "fixed<9,3>")
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_step_functions_of_every_kind(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frac = int(rng.choice([0, 2, 4, -1]))
+    low = int(rng.choice([0, -64, -7, rng.integers(-200, 200)]))
+    high = low + int(rng.choice([1, 15, 63, 300]))
+    scale = np.float32(rng.choice([rng.normal(), 0.1, 0.5, -0.25, 0.0, 1e-6, 20.0], 2))
+    offset = np.float32(rng.choice([0.0, rng.normal(), 0.0237, 0.5, -0.5, 3.0], 2))
+    kind = Quantizer(
+        FixedType(bool(rng.integers(2)), int(rng.choice([2, 3, 4, 6])), int(rng.integers(4))),
+        Rounding(rng.choice([r.value for r in Rounding])),
+        Overflow(rng.choice(["SAT", "SAT", "SAT", "SAT_SYM", "SAT_ZERO", "WRAP"])),
+    )
+    relu = bool(rng.integers(2))
+    layer = affine.AffineQuantize("q", ("x",), ((scale, offset),), relu, kind)
+    x = TensorType.of((2,), IntType(low, high, frac))
+    codes = np.repeat(np.arange(low, high + 1)[:, None], 2, axis=1)
+    y = np.ldexp(codes.astype(float), -frac).astype(np.float32) * scale + offset
+    expected = quantize_codes(np.maximum(y, np.float32(0)) if relu else y, kind)
+    try:
+        (op,) = affine.stepwise(layer, x)
+    except ModelError as error:
+        assert "not monotone" in str(error) or "thresholds" in str(error)
+        assert kind.overflow in (Overflow.WRAP, Overflow.SAT_ZERO)
+        return
+    np.testing.assert_array_equal(op.emulate(codes, x), expected)
+
+
+def _joined(*between: model.Layer, last: model.Layer) -> TensorProgram:
+    net = model.Model("n", (model.Input("x", (), (4,)), *between, last), (last.name,))
+    return networks.program(net, "fixed<7,3>")
+
+
+SCALE, OFFSET = np.float32([0.3, -0.7, 1.1, 0.05]), np.float32([0.1, 0.0, -0.4, 2.0])
+GRID = np.ldexp(np.arange(-64, 64).astype(np.float32), -4)[:, None].repeat(4, axis=1)
+
+
+def test_normalization_before_a_sign() -> None:
+    net = _joined(model.Affine("bn", ("x",), SCALE, OFFSET), last=model.Sign("s", ("bn",), 0.5))
+    np.testing.assert_array_equal(
+        Emulator(net).values([GRID])[0], np.where(GRID * SCALE + OFFSET >= 0, 0.5, -0.5)
+    )
+
+
+def test_normalization_and_reshape_before_a_quantizer() -> None:
+    kind = Quantizer.parse("fixed<5,2,RND_CONV,SAT>")
+    net = _joined(
+        model.Affine("bn", ("x",), SCALE, OFFSET),
+        model.Reshape("r", ("bn",), (2, 2)),
+        last=model.Quantize("q", ("r",), kind),
+    )
+    expected = quantize(GRID * SCALE + OFFSET, kind).reshape(-1, 2, 2)
+    np.testing.assert_array_equal(Emulator(net).values([GRID])[0], expected)
+    assert dict(net.marks).keys() >= {"q"}
+
+
+def test_two_normalizations_in_a_row() -> None:
+    kind = Quantizer.parse("fixed<6,3,RND_CONV,SAT>")
+    net = _joined(
+        model.Affine("bn1", ("x",), SCALE, OFFSET),
+        model.Affine("bn2", ("bn1",), OFFSET, SCALE),
+        last=model.Quantize("q", ("bn2",), kind),
+    )
+    expected = quantize((GRID * SCALE + OFFSET) * OFFSET + SCALE, kind)
+    np.testing.assert_array_equal(Emulator(net).values([GRID])[0], expected)
+
+
+def test_a_normalization_with_two_quantizers_behind_it() -> None:
+    kinds = [Quantizer.parse(t) for t in ("fixed<5,2,RND_CONV,SAT>", "ufixed<4,1,RND_CONV,SAT>")]
+    layers = (
+        model.Input("x", (), (4,)),
+        model.Affine("bn", ("x",), SCALE, OFFSET),
+        model.Quantize("a", ("bn",), kinds[0]),
+        model.Quantize("b", ("bn",), kinds[1]),
+    )
+    net = networks.program(model.Model("n", layers, ("a", "b")), "fixed<7,3>")
+    for found, kind in zip(Emulator(net).values([GRID]), kinds, strict=True):
+        np.testing.assert_array_equal(found, quantize(GRID * SCALE + OFFSET, kind))
 
 
 def test_simple_scales_need_no_thresholds() -> None:

@@ -173,6 +173,13 @@ def test_softmax_at_the_end_is_dropped_and_inside_refused() -> None:
         networks.program(replace(ended, layers=(*ended.layers, inner), outputs=("late",)))
 
 
+def test_several_outputs_keep_the_models_names() -> None:
+    net = networks.mlp()
+    end = net.outputs[0]
+    both = replace(net, layers=(*net.layers, model.Softmax("prob", (end,))), outputs=(end, "prob"))
+    assert [name for name, _ in networks.program(both).outputs] == [end, "prob"]
+
+
 def test_float_layers_are_refused_by_name_until_they_have_types() -> None:
     from l1ml.graph.precision import apply_types
 
