@@ -151,13 +151,18 @@ def own_quantizer(model: Model, layer: Input) -> Quantizer | None:
 
 def refuse_float_layers(model: Model) -> None:
     """Refuse layers whose weights no quantizer has put on a grid."""
-    loose = [layer.name for layer in model.layers if isinstance(layer, Dense) and not layer.exact]
-    if loose:
-        raise ModelError(
-            f"{len(loose)} layers have no quantizers: {', '.join(loose)}",
-            where=(model.source,),
-            fix=f"give weight and bias of each a type, e.g. layers.{loose[0]}.weight: {_EXAMPLE_TYPE}",
-        )
+    loose = [layer for layer in model.layers if isinstance(layer, Dense) and not layer.exact]
+    if not loose:
+        return
+    half = [layer.name for layer in loose if "kernel" in dict(layer.quantizers)]
+    texts = [f"{la.name} ({'bias' if la.name in half else 'weights and bias'})" for la in loose]
+    example = f"layers.{loose[0].name}.{'bias' if loose[0].name in half else 'weight'}: {_EXAMPLE_TYPE}"
+    raise ModelError(
+        f"{len(loose)} {'layer has' if len(loose) == 1 else 'layers have'} constants without a quantizer: "
+        + ", ".join(texts),
+        where=(model.source,),
+        fix=f"give each a type, e.g. {example}",
+    )
 
 
 def to_program(model: Model, passes: tuple[Pass, ...] = PASSES) -> TensorProgram:

@@ -64,7 +64,14 @@ def _weights(layer: Layer, kinds: Mapping[str, str], source: str) -> Layer:
             where=where,
             fix="remove weight and bias here",
         )
-    given = {"weight": layer.kernel, "bias": layer.bias}
+    quantized = "kernel" in dict(layer.quantizers)
+    if quantized and "weight" in kinds:
+        raise ConfigError(
+            f"the model itself quantizes the kernel of {layer.name!r}",
+            where=where,
+            fix="give a type for bias only",
+        )
+    given = {"weight": None if quantized else layer.kernel, "bias": layer.bias}
     missing = [key for key, values in given.items() if key not in kinds and values is not None]
     if missing:
         raise ConfigError(
@@ -72,7 +79,7 @@ def _weights(layer: Layer, kinds: Mapping[str, str], source: str) -> Layer:
             where=where,
             fix=f"give {missing[0]} a type as well",
         )
-    kernel = quantize(layer.kernel, kinds["weight"])
+    kernel = layer.kernel if quantized else quantize(layer.kernel, kinds["weight"])
     bias = None if layer.bias is None else quantize(layer.bias, kinds["bias"])
     text = tuple((key, kinds[key]) for key in ("weight", "bias") if key in kinds)
     return replace(layer, kernel=kernel, bias=bias, exact=True, quantizers=text)

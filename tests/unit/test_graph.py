@@ -191,6 +191,21 @@ def test_float_layers_are_refused_by_name_until_they_have_types() -> None:
     assert networks.program(apply_types(loose, kinds)).digest == networks.program(net).digest
 
 
+def test_a_bias_alone_without_quantizer_needs_a_type_alone() -> None:
+    from l1ml.errors import ConfigError
+    from l1ml.graph.precision import apply_types
+
+    net = networks.mlp((3, 2))
+    dense = replace(net.layers[1], exact=False, quantizers=(("kernel", "quantized_bits(5)"),))
+    half = replace(net, layers=(net.layers[0], dense))
+    with pytest.raises(ModelError, match=r"1 layer has constants without a quantizer: fc0 \(bias\)"):
+        networks.program(half)
+    kind = "fixed<9,5,RND_CONV,SAT>"
+    assert networks.program(apply_types(half, {"fc0": {"bias": kind}})).digest == networks.program(net).digest
+    with pytest.raises(ConfigError, match="quantizes the kernel"):
+        apply_types(half, {"fc0": {"weight": kind, "bias": kind}})
+
+
 def test_input_type_comes_from_the_network_or_is_asked_for() -> None:
     net = networks.mlp()
     with pytest.raises(ModelError, match="'x_in' is not known"):
