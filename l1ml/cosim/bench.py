@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import re
 import shutil
 import sys
@@ -106,10 +107,19 @@ def _environment() -> dict[str, str]:
     return kept
 
 
+def _runner() -> Any:
+    try:
+        from cocotb_tools.runner import get_runner
+    except ImportError as error:
+        raise ToolError(f"cocotb is not installed ({error})", fix="pip install 'l1ml[sim]'") from None
+    runner = get_runner("verilator")
+    runner.log.setLevel(logging.WARNING)
+    return runner
+
+
 def _build(top: str, sources: Sequence[Path], build_dir: Path) -> Path:
     """Return the folder of the compiled simulation, from the cache or freshly built."""
-    from cocotb_tools.runner import get_runner
-
+    runner = _runner()
     simulator = simulators.require_verilator()
     simulators.require_tools("make", "perl")
     simulators.require_compiler()
@@ -123,7 +133,6 @@ def _build(top: str, sources: Sequence[Path], build_dir: Path) -> Path:
         return target
     with new_folder(target) as work:
         log = work / "build.log"
-        runner = get_runner("verilator")
         with simulators.applied(_environment()):
             try:
                 runner.build(
@@ -142,14 +151,12 @@ def _build(top: str, sources: Sequence[Path], build_dir: Path) -> Path:
 
 
 def _run(top: str, program: Path, work: Path, seed: int, bench: str) -> list[BenchResult]:
-    from cocotb_tools.runner import get_runner
-
     folder = work / f"seed{seed}"
     folder.mkdir()
     results, log = folder / "results.xml", folder / "run.log"
     tb = assets.path("validation", "tb")
     package = Path(assets.__file__).resolve().parent.parent
-    runner = get_runner("verilator")
+    runner = _runner()
     with simulators.applied(_environment()), _search_path(tb, package):
         try:
             runner.test(
@@ -208,7 +215,8 @@ def _read_results(file: Path, seed: int) -> list[BenchResult]:
         skip = case.find("skipped")
         message = ""
         if bad is not None:
-            message = (bad.get("message") or bad.get("error_msg") or bad.text or "failed").strip()
+            text = bad.get("message") or bad.get("error_msg") or bad.text or "failed"
+            message = text.strip().splitlines()[0]
         elif skip is not None:
             message = "does not apply to this link"
         results.append(BenchResult(str(case.get("name")), bad is None, message, skip is not None, seed))

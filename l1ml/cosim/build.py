@@ -37,6 +37,8 @@ RUNTIME = "-O2"
 _FLAGS = ("-std=c++20", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-DVL_TIME_CONTEXT")
 _TRANSLATE = ("--cc", "--prefix", "Vl1ml", "--no-timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style")
 _X_RANDOM = ("--x-assign", "unique", "--x-initial", "unique")
+UNITY_BYTES = 200_000
+"""Up to this much C++ is compiled as one unit."""
 _RUNTIME = ("verilated", "verilated_threads")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -231,7 +233,7 @@ def _compile(
         translate.append("--public-flat-rw")
     simulators.run([*translate, *design.sources], log=log, env=env, what="translating the RTL with Verilator")
     (work / "obj" / "l1ml_ports.h").write_text(design.port_table())
-    sources = [harness, *sorted((work / "obj").glob("*.cpp"), key=lambda path: -path.stat().st_size)]
+    sources = _units(harness, work / "obj")
     objects = _compile_all(sources, work / "obj", [work / "obj"], simulator, compiler, log, design.fast)
     link: list[str | Path] = [
         *compiler,
@@ -245,6 +247,19 @@ def _compile(
     ]
     simulators.run(link, log=log, env=env, what="linking the simulation")
     shutil.rmtree(work / "obj")
+
+
+def _units(harness: Path, folder: Path) -> list[Path]:
+    """Return what to compile: every file, largest first, or one that includes all of a small design.
+
+    A small file costs less than the headers it includes.
+    """
+    sources = [harness, *sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)]
+    if sum(source.stat().st_size for source in sources) > UNITY_BYTES:
+        return sources
+    unit = folder / "l1ml_unit.cpp"
+    unit.write_text("".join(f'#include "{source.resolve()}"\n' for source in sources))
+    return [unit]
 
 
 def _compile_all(

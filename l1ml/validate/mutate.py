@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from l1ml.validate.locate import UNSEEN
+
 _STEP = re.compile(r"^ +(?P<name>[a-z]\w*) = (?P<code>.*);(?: // .*)?$")
 _REGISTER = re.compile(r"^ +(?P<late>(?P<name>[a-z]\w*)_q\d+) <= (?:(?P<early>(?P=name)_q\d+);)?")
 _DECLARED = re.compile(
@@ -156,10 +158,10 @@ class Core:
         if match is None or match["late"] not in self._declared:
             return None
         late, early = match["late"], match["early"]
-        layers = {layer for n in self._readers(late) if (layer := self._writer(n))} or {self._layer_of(late)}
-        named = frozenset(layer for layer in layers if layer)
-        if not named:
-            return None
+        # Behind an output register no layer follows.
+        named = frozenset(layer for n in self._readers(late) if (layer := self._writer(n))) or frozenset(
+            {UNSEEN}
+        )
         if early is None:
             text = f"line {number + 1}, {late}: one more register behind it"
             return Mutation("pipeline_register", text, named, number, late, f"{late}_more")

@@ -19,7 +19,7 @@ from l1ml.errors import ToolError
 from l1ml.types.arrays import IntArray, RealArray
 from l1ml.validate.compare import Comparison, Field, compare, output_fields
 from l1ml.validate.core import CoreRun, CoreSimulation, core_sources
-from l1ml.validate.locate import first_wrong_layer
+from l1ml.validate.locate import UNSEEN, first_wrong_layer
 from l1ml.validate.mutate import SELECTOR, Core, Mutation
 from l1ml.validate.subject import facts_of
 from l1ml.validate.verdict import Check, Verdict
@@ -174,7 +174,7 @@ def _try(
 ) -> Trial:
     result = simulation.run(codes, selected=number)
     comparison, passed = _judge(result, expected, fields)
-    layer = None if passed else first_wrong_layer(simulation, result, trace)
+    layer = None if passed else first_wrong_layer(simulation, result, trace) or UNSEEN
     return Trial(fault, comparison.bad_events, layer)
 
 

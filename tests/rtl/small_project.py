@@ -34,7 +34,8 @@ class Small:
     """A converted network of a few dozen operations, with random events."""
 
     def __init__(self, folder: Path, interface: str = "emp", events: int = 3000, **options: Any) -> None:
-        config = ProjectConfig.from_mapping({"interface": interface, "input_type": "fixed<7,3>", **options})
+        options = {"interface": interface, "input_type": "fixed<7,3>", **options}
+        config = ProjectConfig.from_mapping(options)
         net = networks.mlp((6, 8, 5, 3), seed=4)
         with mock.patch.object(flow.frontends, "read_model", lambda source, weights=None: source):
             self.root = flow.convert(net, config, folder)

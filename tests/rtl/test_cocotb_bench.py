@@ -25,7 +25,7 @@ from small_project import Small
 pytestmark = pytest.mark.sim
 
 LINKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "emp": ("emp", {"links": {"links_in": 2}}),
+    "emp": ("emp", {"links": {"links_in": 2}, "input_type": "fixed<14,4>"}),
     "emp_tmux6": ("emp", {"tmux": 6}),
     "axis": ("axis", {"links": {"word_bits": 16}}),
     "parallel": ("parallel", {}),
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(small: Small, folder: Path, manifest: dict[str, Any] | None = None) -> Verdict:
-    codes = np.concatenate([zero_codes(small.manifest), small.codes[:40]])
+    codes = np.concatenate([zero_codes(small.manifest), small.codes[3:43]])
     lsb = 2.0 ** -small.manifest["inputs"][0]["elements"][0]["frac"]
     expected = flat(small.emulator.codes([codes * lsb]))
     return run_contract(manifest or small.manifest, small.root, codes, expected, build_dir=folder)
