@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from l1ml import sources
 from l1ml.cosim.lint import lint
-from l1ml.errors import ConfigError
+from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
 from l1ml.events.writer import EventWriter
 from l1ml.report.ranges import RangeStats, range_stats
@@ -41,6 +41,7 @@ BENCHES = ("bulk", "cocotb")
 CONTRACT_EVENTS = 64
 REPORT_EVENTS = 10_000
 VERDICT = "verdict.json"
+SYNTHESIS = "synth.json"
 
 
 def build(project: Project, *, lint_rtl: bool, emulate: bool, cosim: bool, synth: bool) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def build(project: Project, *, lint_rtl: bool, emulate: bool, cosim: bool, synth
         done["cosim"] = {"seconds": round(time.perf_counter() - start, 1)}
     if synth:
         made = synthesize(rtl, top, _builds(project, "synth")).to_dict()
-        _write_json(_reports(project) / "synth.json", made)
+        _write_json(_reports(project) / SYNTHESIS, made)
+        _write_json(_builds(project, "synth") / "of.json", {"rtl": project.manifest["digest"]["rtl"]})
         done["synth"] = made
     return done
 
@@ -88,6 +90,12 @@ def emulate(project: Project, events: Path, output: Path) -> dict[str, Any]:
         DataError: a file cannot be read or written, or an input is missing or has values off its type.
     """
     names = [name for name, _ in project.program.outputs]
+    if output.exists() and output.samefile(events):
+        raise ConfigError(
+            "the output would replace the events it is made from",
+            where=(str(output),),
+            fix="name another file",
+        )
     count = 0
 
     def answered() -> Iterator[EventSample]:
@@ -187,8 +195,19 @@ def gate(project: Project, budget: Path, junit: Path | None) -> Verdict:
     """Judge the project and its last replay against a budget file."""
     file = _reports(project) / VERDICT
     verdict = read_verdict(file) if file.exists() else None
-    judged = budgets.gate(project.manifest, verdict, budgets.read_budget(budget))
+    judged = budgets.gate(project.manifest, verdict, budgets.read_budget(budget), _synthesized(project))
     return _keep(project, judged, junit)
+
+
+def _synthesized(project: Project) -> dict[str, Any] | None:
+    """Return what Yosys measured on exactly this RTL, if it was run."""
+    result, of = _reports(project) / SYNTHESIS, _builds(project, "synth") / "of.json"
+    if not (result.is_file() and of.is_file()):
+        return None
+    if json.loads(of.read_text(encoding="utf-8")).get("rtl") != project.manifest["digest"]["rtl"]:
+        return None
+    found = json.loads(result.read_text(encoding="utf-8"))
+    return {**{key: found[key] for key in ("lut", "ff", "dsp", "bram")}, "method": found["tool"]}
 
 
 def write_project_report(project: Project) -> list[Path]:
@@ -208,7 +227,13 @@ def _known_events(project: Project) -> Path | None:
     note = project.root / "build" / "cosim" / "replayed.json"
     if named is None and note.exists():
         named = str(json.loads(note.read_text(encoding="utf-8"))["events"])
-    return Path(named) if named is not None and Path(named).is_file() else None
+    if named is not None and not Path(named).is_file():
+        raise DataError(
+            "the event file for ranges and ROC curves is not there",
+            where=(named,),
+            fix="correct events in l1ml.yml (relative paths start at the current folder), or replay another file",
+        )
+    return None if named is None else Path(named)
 
 
 def _ranges(project: Project, trace: dict[str, np.ndarray]) -> dict[str, RangeStats]:

@@ -156,12 +156,13 @@ def refuse_float_layers(model: Model) -> None:
         return
     half = [layer.name for layer in loose if "kernel" in dict(layer.quantizers)]
     texts = [f"{la.name} ({'bias' if la.name in half else 'weights and bias'})" for la in loose]
-    example = f"layers.{loose[0].name}.{'bias' if loose[0].name in half else 'weight'}: {_EXAMPLE_TYPE}"
+    keys = ("bias",) if loose[0].name in half else ("weight", "bias")
+    example = "\n".join(["layers:", f"  {loose[0].name}:", *(f"    {key}: {_EXAMPLE_TYPE}" for key in keys)])
     raise ModelError(
         f"{len(loose)} {'layer has' if len(loose) == 1 else 'layers have'} constants without a quantizer: "
         + ", ".join(texts),
         where=(model.source,),
-        fix=f"give each a type, e.g. {example}",
+        fix=f"give each a type in the configuration, for example\n{example}",
     )
 
 

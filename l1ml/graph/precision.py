@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from l1ml.errors import ConfigError, nearest
+import numpy as np
+
+from l1ml.errors import ConfigError, RangeError, nearest
 from l1ml.graph.model import Dense, Input, Layer, Model, Quantize
+from l1ml.types.arrays import RealArray
 from l1ml.types.fixed import Quantizer, quantize
 
 KEYS = ("weight", "bias", "output")
@@ -79,7 +83,29 @@ def _weights(layer: Layer, kinds: Mapping[str, str], source: str) -> Layer:
             where=where,
             fix=f"give {missing[0]} a type as well",
         )
-    kernel = layer.kernel if quantized else quantize(layer.kernel, kinds["weight"])
-    bias = None if layer.bias is None else quantize(layer.bias, kinds["bias"])
+    kernel = layer.kernel if quantized else _fitting(layer.kernel, kinds["weight"], (*where, "weight"))
+    bias = None if layer.bias is None else _fitting(layer.bias, kinds["bias"], (*where, "bias"))
     text = tuple((key, kinds[key]) for key in ("weight", "bias") if key in kinds)
     return replace(layer, kernel=kernel, bias=bias, exact=True, quantizers=text)
+
+
+def _fitting(values: RealArray, text: str, where: tuple[str, ...]) -> RealArray:
+    """Return constants on the grid of a type; one that does not fit stops the conversion.
+
+    Raises:
+        RangeError: a constant is outside the type by more than its LSB; says which type would hold them.
+    """
+    kind = Quantizer.parse(text)
+    lsb = 2.0**-kind.type.frac
+    outside = (values < kind.lo * lsb - lsb) | (values > kind.type.hi * lsb + lsb)
+    if outside.any():
+        peak = float(np.abs(values).max())
+        integer = math.floor(math.log2(peak)) + 1 + kind.type.signed
+        more = max(1, integer - kind.type.integer)
+        wider = f"{'' if kind.type.signed else 'u'}fixed<{kind.type.width + more},{kind.type.integer + more}>"
+        raise RangeError(
+            f"{int(outside.sum())} of {values.size} constants do not fit {kind.type}: they reach {peak:g}",
+            where=where,
+            fix=f"use {wider} with the same modes",
+        )
+    return quantize(values, kind)

@@ -286,7 +286,11 @@ def _physics(
         for c in curves[1]
     ]
     head = ["class", "AUC emulator", f"AUC {text(roc.reference_name)}", "difference"]
-    return ["## Physics", "", *_picture(plots, "roc", "ROC per class"), *table(head, rows, "lrrr")]
+    note = (
+        "Curves cut on the softmax of the block's logits, taken in float64, as the float model's do. "
+        "A cut on a single logit in firmware is another, usually weaker, discriminant."
+    )
+    return ["## Physics", "", note, "", *_picture(plots, "roc", "ROC per class"), *table(head, rows, "lrrr")]
 
 
 def _provenance(facts: Facts) -> list[str]:

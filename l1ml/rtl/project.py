@@ -36,8 +36,8 @@ def write(
     """Write a project; ``manifest.json`` comes last, so a folder that has it is complete.
 
     Args:
-        output_dir: new, empty, or an earlier project: its generated files are replaced, ``build`` is kept
-            (what lies there is found by content).
+        output_dir: new, empty, or an earlier project: its generated files are replaced; ``build`` and ``reports``
+            are kept: what lies there carries the digest of the RTL it belongs to.
         texts: files by path relative to the project.
         config: the options, kept as ``l1ml.yml``.
         manifest: the facts.
@@ -58,8 +58,7 @@ def write(
             write_yaml(staged / CONFIG, dict(config))
             (staged / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on it is not a whole project
-            for name in ("firmware", "reports"):
-                shutil.rmtree(output_dir / name, ignore_errors=True)
+            shutil.rmtree(output_dir / "firmware", ignore_errors=True)
             for name in (*sorted({Path(p).parts[0] for p in texts}), CONFIG, MANIFEST):
                 (staged / name).replace(output_dir / name)
     except OSError:

@@ -16,6 +16,7 @@ from l1ml.errors import TimingError
 LHC_MHZ = 40.0789
 BX_NS = 1e3 / LHC_MHZ
 BX_PER_ORBIT = 3564
+MAX_MULTIPLE = 16
 ROUNDED = 0.005
 """How far a clock may be from a multiple of the LHC's and still mean that multiple."""
 
@@ -50,7 +51,7 @@ class Clock:
         """
         ratio = self.mhz / LHC_MHZ
         near = round(ratio)
-        return near if near and abs(ratio - near) < ROUNDED * ratio else None
+        return near if 1 <= near <= MAX_MULTIPLE and abs(ratio - near) < ROUNDED * ratio else None
 
 
 @dataclass(frozen=True, slots=True)

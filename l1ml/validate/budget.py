@@ -98,14 +98,22 @@ def read_budget(path: Path) -> Budget:
     return Budget.from_mapping(read_yaml(path), str(path))
 
 
-def gate(manifest: Mapping[str, Any], verdict: Verdict | None, budget: Budget) -> Verdict:
+def gate(
+    manifest: Mapping[str, Any],
+    verdict: Verdict | None,
+    budget: Budget,
+    measured: Mapping[str, Any] | None = None,
+) -> Verdict:
     """Judge a project against a budget.
 
     Args:
         manifest: of the project.
         verdict: of its last replay; None when there was none.  One of other RTL proves nothing and fails.
         budget: the limits.
+        measured: resources as a synthesis tool found them, with ``method``; they count instead of the estimate.
     """
+    if measured is not None:
+        manifest = {**manifest, "estimate": measured}
     subject = facts_of(manifest)
     values: dict[tuple[str, str], Any] = {
         **{("latency", key): manifest["latency"][key] for key in _KEYS["latency"]},

@@ -77,6 +77,9 @@ def checks_of(
     checks = [_compared(comparison) for comparison in comparisons]
     if not any(c.name.startswith("RTL") for c in comparisons):
         checks.append(Check("rtl_equals_emulator", False, "no event was replayed"))
+    if not any(c.name.startswith("emulator") for c in comparisons):
+        words = "the sample has no golden values: nothing was compared with the framework"
+        checks.insert(0, Check("golden_not_compared", True, words))
     n = tally.events
     whole = tally.packets == n and not tally.wrong_packets and not tally.stray_words and n > 0
     detail = f"{n:,} events in, {tally.packets:,} packets out"

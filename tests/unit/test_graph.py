@@ -206,6 +206,17 @@ def test_a_bias_alone_without_quantizer_needs_a_type_alone() -> None:
         apply_types(half, {"fc0": {"weight": kind, "bias": kind}})
 
 
+def test_constants_that_do_not_fit_their_type_stop_the_conversion() -> None:
+    from l1ml.graph.precision import apply_types
+
+    net = networks.mlp((3, 2))
+    loose = replace(net, layers=(net.layers[0], replace(net.layers[1], exact=False)))
+    kinds = {"fc0": {"weight": "fixed<5,-1,RND_CONV,SAT>", "bias": "fixed<9,5,RND_CONV,SAT>"}}
+    with pytest.raises(RangeError, match="do not fit") as caught:
+        apply_types(loose, kinds)
+    assert "weight" in str(caught.value)
+
+
 def test_input_type_comes_from_the_network_or_is_asked_for() -> None:
     net = networks.mlp()
     with pytest.raises(ModelError, match="'x_in' is not known"):
