@@ -231,7 +231,7 @@ def _known_events(project: Project) -> Path | None:
         raise DataError(
             "the event file for ranges and ROC curves is not there",
             where=(named,),
-            fix="correct events in l1ml.yml (relative paths start at the current folder), or replay another file",
+            fix="correct events in l1ml.yml (relative to the current folder), or replay another file",
         )
     return None if named is None else Path(named)
 

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from l1ml.config import ProjectConfig, write_yaml
@@ -93,6 +94,13 @@ def _config(args: argparse.Namespace) -> int:
     if args.input_type:
         given["input_type"] = _types(args.input_type)
     mapping = project.config_from_model(args.model, args.weights, output_dir=args.dir, **given)
+    for source in (args.model, args.weights):
+        if source and Path(args.output).exists() and Path(args.output).samefile(source):
+            raise ConfigError(
+                "the configuration would replace the model",
+                where=("--output", str(args.output)),
+                fix="name a new file",
+            )
     write_yaml(args.output, mapping)
     _say(args, f"{args.output} holds every option; edit it, then run: l1ml convert --config {args.output}")
     return PASSED

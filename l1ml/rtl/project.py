@@ -36,8 +36,8 @@ def write(
     """Write a project; ``manifest.json`` comes last, so a folder that has it is complete.
 
     Args:
-        output_dir: new, empty, or an earlier project: its generated files are replaced; ``build`` and ``reports``
-            are kept: what lies there carries the digest of the RTL it belongs to.
+        output_dir: new, empty, or an earlier project: its generated files are replaced; ``build`` and
+            ``reports`` are kept: what lies there carries the digest of the RTL it belongs to.
         texts: files by path relative to the project.
         config: the options, kept as ``l1ml.yml``.
         manifest: the facts.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,27 @@ from l1ml.rtl.templates import render
 TEMPLATE = "wrapper.sv.j2"
 CELLS = ("firmware", "rtl", "sv")
 COLUMNS = 100
+NAME_COLUMNS = 36
+_NO_COMMENT = re.compile(r"[^A-Za-z0-9_.,:\[\]-]")
+"""What does not go from a model's name into a comment: line ends, other scripts, comment marks."""
+_PORT_TEXTS: dict[tuple[str, Role], str] = {
+    ("in", Role.DATA): "the word; its fields are listed above",
+    ("in", Role.VALID): "there is a word",
+    ("in", Role.START): "with the first word of a frame",
+    ("in", Role.LAST): "with the last word",
+    ("in", Role.START_OF_ORBIT): "with the first word: first event of its orbit",
+    ("in", Role.STROBE): "0: nothing on this link counts this clock",
+    ("in", Role.READY): "must be 1 while a word is offered",
+    ("out", Role.DATA): "the word; its fields are listed above",
+    ("out", Role.VALID): "there is a word",
+    ("out", Role.START): "with the first word of a packet",
+    ("out", Role.LAST): "with the last word",
+    ("out", Role.START_OF_ORBIT): "with the first word: first event of its orbit",
+    ("out", Role.STROBE): "constant 1",
+    ("out", Role.READY): "constant 1",
+    ("out", Role.ERROR): "sticky until reset; the bits are listed above",
+    ("out", Role.ERROR_LINK): "sticky until reset; bit n: input link n",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +101,10 @@ def _context(layout: LinkLayout) -> dict[str, Any]:
     return {
         "layout": layout,
         "title": load(layout.interface).title,
-        "ports": _port_lines(layout.ports),
+        "ports": _port_lines(layout),
+        "field_lines": _field_lines(layout, ins, "in") + _field_lines(layout, outs, "out"),
+        # Without a start mark, last with the last word needed tells a whole packet from two halves.
+        "needs_last": layout.last_word_needed == layout.frame_words - 1,
         "ins": ins,
         "outs": outs,
         "captures": _captures(ins),
@@ -99,16 +124,50 @@ def _vector(width: int) -> str:
     return f"[{width - 1}:0] " if width > 1 else ""
 
 
-def _port_lines(ports: Sequence[Port]) -> list[str]:
+def _port_lines(layout: LinkLayout) -> list[str]:
     lines = []
-    for number, port in enumerate(ports):
+    for number, port in enumerate(layout.ports):
         kind = "input  wire logic" if port.direction == "in" else "output logic"
         # One-bit data, error and error_link are vectors too, so that they can be indexed.
         vector = port.width > 1 or port.role in (Role.DATA, Role.ERROR, Role.ERROR_LINK)
         width = f"[{port.width - 1}:0] " if vector else ""
-        comma = "," if number < len(ports) - 1 else ""
-        lines.append(f"{kind} {width}{port.name}{comma}")
+        comma = "," if number < len(layout.ports) - 1 else ""
+        lines.append(f"{kind} {width}{port.name}{comma} // {_port_text(layout, port)}")
     return lines
+
+
+def _port_text(layout: LinkLayout, port: Port) -> str:
+    if port.role is Role.CLOCK:
+        return f"{layout.clock_mhz:g} MHz, the clock of link and core"
+    if port.role is Role.RESET:
+        return f"synchronous, active {'low' if layout.reset_active_low else 'high'}, at least one clock"
+    return _PORT_TEXTS[port.direction, port.role]
+
+
+def _field_lines(layout: LinkLayout, signals: Sequence[Signal], direction: str) -> list[str]:
+    """Return a comment line per field: its HDL name, where it lies, its number format, its element."""
+    ports = {p.link: p.name for p in layout.data_ports(direction) if p.role is Role.DATA}
+    rows = []
+    for signal in signals:
+        field = signal.field
+        bits = f"[{field.msb}:{field.lsb}]"
+        sign = "signed" if field.signed else "unsigned"
+        extended = f", extended from {field.element_width}" if field.width > field.element_width else ""
+        place = f"{ports[field.link]} word {field.word} {bits}"
+        rows.append((signal.name, place, f"{sign} {field.width}{extended}", comment_name(field.name)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
+
+
+def comment_name(name: str) -> str:
+    """Return a name from a model as it may stand in a comment, its end kept where it is long.
+
+    Example:
+        >>> comment_name("x[3]"), comment_name("a\\nendmodule é*/")
+        ('x[3]', 'a_endmodule____')
+    """
+    plain = _NO_COMMENT.sub("_", name)
+    return plain if len(plain) <= NAME_COLUMNS else f"..{plain[2 - NAME_COLUMNS :]}"
 
 
 def _captures(ins: Sequence[Signal]) -> list[tuple[int, int, list[Signal]]]:

@@ -110,7 +110,7 @@ def gate(
         manifest: of the project.
         verdict: of its last replay; None when there was none.  One of other RTL proves nothing and fails.
         budget: the limits.
-        measured: resources as a synthesis tool found them, with ``method``; they count instead of the estimate.
+        measured: resources that a synthesis found, with ``method``; they replace the estimate.
     """
     if measured is not None:
         manifest = {**manifest, "estimate": measured}

@@ -35,19 +35,23 @@ MIXED = [
 CASES = {
     "emp": ("emp", WIDE, 1, {}),
     "emp_two": ("emp", WIDE, 1, {"links_in": 2, "links_out": 2}),
+    "emp_three": ("emp", WIDE, 1, {"links_in": 3}),
     "emp_gap": ("emp", MIXED, 6, {"words_out": 9, "interpacket_gap": 10}),
     "emp_own": ("emp", WIDE[:2], 1, {"fields": {
         "inputs": {"x[0]": {"word": 8, "bits": "63:50"}, "x[1]": {"word": 0, "bits": "20:7"}},
         "outputs": {"x[0]": {"word": 1, "bits": "40:9"}, "x[1]": {"word": 0, "bits": "63:50"}},
     }}),
     "axis": ("axis", WIDE, 1, {}),
+    "axis_long": ("axis", WIDE, 1, {"words_in": 6}),
     "axis_wide": ("axis", MIXED, 1, {"word_bits": 128}),
     "parallel": ("parallel", MIXED, 1, {}),
 }  # fmt: skip
 
 CORE = """// SPDX-License-Identifier: Apache-2.0
 `default_nettype none
-module demo_core (
+module demo_core #(
+  parameter bit HoldIdle = 1'b1
+) (
   input  wire logic clk_i,
   input  wire logic rst_i,
   input  wire logic valid_i,
@@ -58,9 +62,11 @@ module demo_core (
   logic [{top}:0] data_q0;
   logic [{top}:0] data_q1;
   logic [2:0] valid_q;
+  logic hold;
+  assign hold = HoldIdle & ~valid_i;
   assign valid_o = valid_q[2];
   always_ff @(posedge clk_i) begin
-    data_q0 <= data_i;
+    if (!hold) data_q0 <= data_i;
     data_q1 <= data_q0;
     data_o  <= data_q1;
     valid_q <= rst_i ? '0 : {{valid_q[1:0], valid_i}};

@@ -186,3 +186,25 @@ def test_budgets(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     budget.write_text("latency: {cycles: 3}\n")
     assert cli.main(gate) == 1
     assert "FAIL latency_cycles" in capsys.readouterr().out
+
+
+def test_a_configuration_never_replaces_its_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "tagger.h5"
+    model.write_bytes((Path(__file__).parents[2] / "datasets" / "jets" / "jet_q6_pruned75.h5").read_bytes())
+    before = model.read_bytes()
+    text = refused(
+        [
+            "config",
+            "--model",
+            str(model),
+            "--dir",
+            "prj",
+            "--output",
+            str(model),
+            "--input-type",
+            "fixed<14,4>",
+        ],
+        capsys,
+    )
+    assert "would replace the model" in text
+    assert model.read_bytes() == before

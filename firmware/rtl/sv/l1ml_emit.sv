@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Sends an event as a packet of Words words, one per clock; word 0 comes the clock after valid_i.
-// Between packets data_o is zero.
+// Between packets data_o is zero, but for what a reset cuts off: reset clears valid_o and the marks, not
+// data, so the rest of that packet runs out beside valid_o = 0.
 //
 // An event that comes before the previous packet is finished cuts it short (cut_o) and is itself
 // sent whole and in time: latency is the contract. Broken input frames can cause that, and a source

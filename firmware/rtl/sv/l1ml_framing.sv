@@ -4,10 +4,11 @@
 // FrameWords - 1, no gap between them. take_o and index_o belong to the word of the same clock.
 //
 // strobe_i = 0: there is no word this clock, whatever the other inputs say. Flags beside
-// valid_i = 0 mean nothing.
+// valid_i = 0 mean nothing. A link with strobe_i or valid_i tied to 0 is an idle link: no error.
 //
-// Until the first start after reset, and behind an error until last or the next start, words are
-// passed over in silence: they are the rest of a frame that cannot be used.
+// After reset and behind an error the rest of a frame that cannot be used is passed over in silence:
+// until last or start, and never for more words than the frame had left. The next word without start
+// is an error again, so a link that never marks its frames is seen within two frames.
 
 `default_nettype none
 
@@ -36,10 +37,12 @@ module l1ml_framing #(
   localparam int unsigned OrbitWithoutStart = 5; // start_of_orbit inside a frame
 
   localparam logic [IndexBits-1:0] Final = IndexBits'(FrameWords - 1);
+  localparam logic [IndexBits-1:0] One = IndexBits'(1);
+  localparam bit HasRest = FrameWords > 1; // a frame has words behind its first
 
   logic open_q; // a frame is in progress
   logic skip_q; // the words are the rest of a frame that cannot be used
-  logic [IndexBits-1:0] next_q; // number of the next word
+  logic [IndexBits-1:0] next_q; // number of the next word, of the frame or of the rest
 
   logic word;
   logic begins;
@@ -63,18 +66,21 @@ module l1ml_framing #(
   always_ff @(posedge clk_i) begin
     if (take_o) begin
       open_q <= ~(last_i | final_word);
-      skip_q <= error_o[LastMissing];
-      next_q <= index_o + 1'b1;
+      skip_q <= error_o[LastEarly] | (error_o[LastMissing] & HasRest);
+      next_q <= final_word ? One : index_o + One;
     end else if (word) begin
-      // Outside any frame: passed over until its own last.
-      skip_q <= ~last_i;
+      // Outside any frame: the rest of one, or one whose start is missing and whose rest follows.
+      skip_q <= ~last_i & (skip_q ? next_q != Final : HasRest);
+      next_q <= skip_q ? next_q + One : One;
     end else if (error_o[ValidGap]) begin
       open_q <= 1'b0;
       skip_q <= 1'b1;
     end
     if (rst_i) begin
+      // The words may be those of a frame whose first is gone.
       open_q <= 1'b0;
-      skip_q <= 1'b1;
+      skip_q <= HasRest;
+      next_q <= One;
     end
   end
 
