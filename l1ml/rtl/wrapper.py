@@ -160,10 +160,10 @@ def _field_lines(layout: LinkLayout, signals: Sequence[Signal], direction: str) 
 
 
 def comment_name(name: str) -> str:
-    """Return a name from a model as it may stand in a comment, its end kept where it is long.
+    r"""Return a name from a model as it may stand in a comment, its end kept where it is long.
 
     Example:
-        >>> comment_name("x[3]"), comment_name("a\\nendmodule é*/")
+        >>> comment_name("x[3]"), comment_name("a\nendmodule é*/")
         ('x[3]', 'a_endmodule____')
     """
     plain = _NO_COMMENT.sub("_", name)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 
 from l1ml.errors import ConfigError, DataError
@@ -47,6 +50,40 @@ def test_constraints_hold_the_period():
     text = ooc_xdc("jets_emp", 360.71)
     assert "create_clock -name clk_i -period 2.7723 [get_ports clk_i]" in text
     assert "{NAME != clk_i}" in text
+
+
+def test_ports_have_a_longest_and_a_shortest_delay():
+    lines = [line for line in ooc_xdc("jets_emp", 100.0).splitlines() if line.startswith("set_")]
+    for command, ports in (("set_input_delay", "$data_inputs"), ("set_output_delay", "[all_outputs]")):
+        assert f"{command} -clock clk_i -max 3.0000 {ports}" in lines
+        assert f"{command} -clock clk_i -min 0 {ports}" in lines
+
+
+STUBS = """
+foreach name {
+  read_xdc read_verilog synth_design opt_design place_design phys_opt_design route_design report_utilization
+  report_timing_summary report_timing report_methodology write_checkpoint
+} { proc $name args "lappend ::called $name" }
+rename file real_file
+proc file {command args} { if {$command ne "mkdir"} { real_file $command {*}$args } }
+proc get_timing_paths args { return [lindex $::argv 0] }
+proc get_property {name path} { return [string range $path 1 end] }
+"""
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not installed")
+@pytest.mark.parametrize(("paths", "code"), [("p0.021", 0), ("p0.0", 0), ("p-0.001", 1), ("", 1)])
+def test_script_fails_where_the_clock_is_not_met(paths, code, tmp_path):
+    """Tcl runs it; commands of Vivado are stubs, and a path is named after its slack."""
+    script = tmp_path / "run.tcl"
+    text = ooc_tcl("jets_emp", PART, ["firmware/rtl/jets_core.sv"])
+    script.write_text(f"{STUBS}\n{text}\nputs $called\n")
+    done = subprocess.run(["tclsh", str(script), paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert ("not met" in done.stdout) == (paths == "p-0.001")
+    if not code:
+        called = done.stdout.split()
+        assert called.index("route_design") < called.index("report_methodology")
 
 
 @pytest.mark.parametrize("bad", ["a b", "x;exec id", "[exit]", "$top", "a\nb", "", "../x", "a{b"])

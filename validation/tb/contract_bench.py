@@ -241,6 +241,20 @@ def _flag(role: Role, word: int, value: int) -> Recipe:
     return recipe
 
 
+def _last_missing(traffic: Traffic) -> None:
+    def change(rows: list[Row]) -> list[Row]:
+        LINK.set(rows[-1], Role.LAST, 0)
+        if LINK.has(Role.START):
+            return rows
+        # Without a start mark only last ends a packet: it comes late, behind a pause.
+        late = LINK.frame(INPUTS[3])[-1]
+        LINK.set(late, Role.LAST, 1)
+        return [*rows, LINK.idle(), late]
+
+    _broken(traffic, change)
+    traffic.idle(INTERVAL)
+
+
 def _out_of_step(traffic: Traffic) -> None:
     def change(rows: list[Row]) -> list[Row]:
         LINK.set(rows[0], Role.START, 0, link=LAYOUT.n_links_in - 1)
@@ -268,7 +282,7 @@ RECIPES: dict[str, tuple[bool, Recipe]] = {
     "missing_start": (LINK.has(Role.START), _missing_start),
     "valid_gap": (WORDS > 1, _valid_gap),
     "last_early": (WORDS > 1 and LINK.has(Role.LAST), _flag(Role.LAST, MIDDLE - (MIDDLE == WORDS - 1), 1)),
-    "last_missing": (LINK.has(Role.LAST), _flag(Role.LAST, WORDS - 1, 0)),
+    "last_missing": (LINK.has(Role.LAST), _last_missing),
     "orbit_without_start": (
         WORDS > 1 and LINK.has(Role.START_OF_ORBIT),
         _flag(Role.START_OF_ORBIT, MIDDLE, 1),
