@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +19,6 @@ from l1ml.rtl.templates import render
 TEMPLATE = "wrapper.sv.j2"
 CELLS = ("firmware", "rtl", "sv")
 COLUMNS = 100
-NAME_COLUMNS = 36
-_NO_COMMENT = re.compile(r"[^A-Za-z0-9_.,:\[\]-]")
-"""What does not go from a model's name into a comment: line ends, other scripts, comment marks."""
 _PORT_TEXTS: dict[tuple[str, Role], str] = {
     ("in", Role.DATA): "the word; its fields are listed above",
     ("in", Role.VALID): "there is a word",
@@ -145,7 +141,10 @@ def _port_text(layout: LinkLayout, port: Port) -> str:
 
 
 def _field_lines(layout: LinkLayout, signals: Sequence[Signal], direction: str) -> list[str]:
-    """Return a comment line per field: its HDL name, where it lies, its number format, its element."""
+    """Return a comment line per field: its HDL name, where it lies, its number format.
+
+    No name of the model: the same network gives the same bytes, whatever its tensors were called.
+    """
     ports = {p.link: p.name for p in layout.data_ports(direction) if p.role is Role.DATA}
     rows = []
     for signal in signals:
@@ -154,20 +153,9 @@ def _field_lines(layout: LinkLayout, signals: Sequence[Signal], direction: str) 
         sign = "signed" if field.signed else "unsigned"
         extended = f", extended from {field.element_width}" if field.width > field.element_width else ""
         place = f"{ports[field.link]} word {field.word} {bits}"
-        rows.append((signal.name, place, f"{sign} {field.width}{extended}", comment_name(field.name)))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        rows.append((signal.name, place, f"{sign} {field.width}{extended}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, [*widths, 0], strict=True)) for row in rows]
-
-
-def comment_name(name: str) -> str:
-    r"""Return a name from a model as it may stand in a comment, its end kept where it is long.
-
-    Example:
-        >>> comment_name("x[3]"), comment_name("a\nendmodule é*/")
-        ('x[3]', 'a_endmodule____')
-    """
-    plain = _NO_COMMENT.sub("_", name)
-    return plain if len(plain) <= NAME_COLUMNS else f"..{plain[2 - NAME_COLUMNS :]}"
 
 
 def _captures(ins: Sequence[Signal]) -> list[tuple[int, int, list[Signal]]]:
