@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,17 @@ def unwrap(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [unwrap(item) for item in value]
     return value
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """Return ``name``, with a number behind it if it is taken already.
+
+    Example:
+        >>> unique("fc", {"fc", "fc_2"})
+        'fc_3'
+    """
+    names = chain([name], (f"{name}_{n}" for n in count(2)))
+    return next(candidate for candidate in names if candidate not in taken)
 
 
 def is_name(text: str) -> bool:

@@ -27,6 +27,7 @@ from l1ml.frontends.common import MAX_BYTES, MAX_DEPTH, MAX_LAYERS, is_name, par
 
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
+PRUNING_WRAPPER = "PruneLowMagnitude"
 ZIP_MAGIC = b"PK\x03\x04"
 
 _PRUNING = ("mask", "threshold", "pruning_step")
@@ -53,11 +54,13 @@ class KerasFile:
         source: file name, for messages.
         config: the model's ``{"class_name": ..., "config": ...}``.
         weights: per layer name the stored arrays with their names, in the framework's order.
+        weights_source: name of the file that holds them; empty where that is ``source``.
     """
 
     source: str
     config: Mapping[str, Any]
     weights: Mapping[str, Weights]
+    weights_source: str = ""
 
 
 def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFile:
@@ -101,7 +104,7 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
             where=(source,),
             fix="give the file of weights as well (weights)",
         )
-    return KerasFile(source, config, _weights(inside, entries(config, source), source_w))
+    return KerasFile(source, config, _weights(inside, entries(config, source), source_w), source_w)
 
 
 def parse_json(data: bytes | str, source: str) -> Mapping[str, Any]:
@@ -234,7 +237,7 @@ def _by_name(top: hdf5.Group, layers: list[Entry], source: str) -> dict[str, Wei
 
 def _has_weights(layer: Entry) -> bool:
     config = layer.raw["config"]
-    inner = config.get("layer") if layer.kind == "PruneLowMagnitude" else None
+    inner = config.get("layer") if layer.kind == PRUNING_WRAPPER else None
     config = inner.get("config", {}) if isinstance(inner, Mapping) else config
     return "units" in config or "filters" in config or "momentum" in config
 
@@ -258,7 +261,9 @@ def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
         folder = f"{stem}_{counts[stem]}" if counts[stem] else stem
         place = folders.get(layer.name, folder if folder in anonymous else layer.name)
         if place in anonymous or layer.name in folders:
-            found = root.group(f"{place}/vars").arrays()
+            inside = f"{place}/layer/vars"  # beside it, a pruning wrapper keeps its own copy of the kernel
+            wrapped = layer.kind == PRUNING_WRAPPER and root.has_group(inside)
+            found = root.group(inside if wrapped else f"{place}/vars").arrays()
             found.sort(key=lambda item: (len(item[0]), item[0]))  # "10" after "9"
             stored[layer.name] = named(found)
     return stored
@@ -290,7 +295,7 @@ def take(
     Raises:
         ModelError: an array is missing, has another shape, or holds NaN or infinity.
     """
-    owner = f"layer {layer!r}"
+    owner, where = f"layer {layer!r}", (file.weights_source or file.source,)
     stored = file.weights.get(stored_as, file.weights.get(layer, ()))
     names = [name for name, _ in stored]
     wanted = [name for name, _ in expected]
@@ -302,7 +307,7 @@ def take(
         have = ", ".join(f"{name} {array.shape}" for name, array in stored[:20]) or "none"
         raise ModelError(
             f"{owner} needs the weights {', '.join(wanted)}; stored are {have}",
-            where=(file.source,),
+            where=where,
             fix="the weights belong to another model, or were not saved; save them again",
         )
     result = {}
@@ -315,7 +320,7 @@ def take(
             text = "x".join("?" if n is None else str(n) for n in shape)
             raise ModelError(
                 f"weight {name!r} of {owner} has the shape {array.shape}; expected {text}",
-                where=(file.source,),
+                where=where,
             )
         with np.errstate(all="ignore"):
             result[name] = array.astype(np.float32)
@@ -324,7 +329,7 @@ def take(
             raise ModelError(
                 f"weight {name!r} of {owner} holds {len(bad)} values that are not finite, the first at index "
                 f"{tuple(int(i) for i in bad[0])}",
-                where=(file.source,),
+                where=where,
                 fix="the training diverged; train it again",
             )
     return result

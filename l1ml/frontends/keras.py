@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from l1ml.errors import ModelError
 from l1ml.frontends import spelling
 from l1ml.frontends.canonical import canonical
-from l1ml.frontends.common import Options, Problem, Shape, UnsupportedError, event_shape, refuse, unwrap
-from l1ml.frontends.containers import Entry, KerasFile, entries, plain_name
+from l1ml.frontends.common import (
+    Options,
+    Problem,
+    Shape,
+    UnsupportedError,
+    event_shape,
+    refuse,
+    unique,
+    unwrap,
+)
+from l1ml.frontends.containers import PRUNING_WRAPPER, Entry, KerasFile, entries, plain_name
 from l1ml.frontends.keras_layers import LAYERS, SUPPORTED, Step, check_precision
 from l1ml.graph.model import Input, Layer, Model
-
-PRUNING_WRAPPER = "PruneLowMagnitude"
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ def _sequential(
     if inner[listed[0].name].kind != "InputLayer":
         first = inner[listed[0].name]
         shape = _first_shape(first, config, file)
-        name = f"{names[listed[0].name]}_input"  # the name Keras itself gives it
+        taken = {names[entry.name] for entry in listed}
+        name = unique(f"{names[listed[0].name]}_input", taken)  # the name Keras itself gives it
         nodes.append(_Node(name, "InputLayer", {"batch_shape": shape}, (), name, ""))
     for entry in listed:
         before = ((nodes[-1].name,),) if nodes else ()
@@ -192,9 +200,12 @@ def _layers(nodes: list[_Node], file: KerasFile) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     shapes: dict[str, Shape | None] = {}
     problems: list[Problem] = []
+    taken = {node.name for node in nodes}
     for node in nodes:
         try:
             made, shapes[node.name] = _read(node, shapes, file)
+            made = _apart(made, node.name, taken)
+            taken.update(layer.name for layer in made)
             layers += made
         except UnsupportedError as error:
             kind = f"{node.kind} of {node.package}" if node.package else node.kind
@@ -202,6 +213,19 @@ def _layers(nodes: list[_Node], file: KerasFile) -> tuple[Layer, ...]:
             shapes[node.name] = None
     refuse(problems, file.source, SUPPORTED)
     return tuple(layers)
+
+
+def _apart(made: tuple[Layer, ...], name: str, taken: Container[str]) -> tuple[Layer, ...]:
+    """Give the steps before the last one of a node, whose names are made up, names that no layer has yet."""
+    renamed: dict[str, str] = {}
+    apart = []
+    for layer in made:
+        inputs = tuple(renamed.get(read, read) for read in layer.inputs)
+        if layer.name != name:
+            # Only from here on: the first step may read a layer of the user that has just this name.
+            renamed[layer.name] = unique(layer.name, taken)
+        apart.append(replace(layer, name=renamed.get(layer.name, layer.name), inputs=inputs))
+    return tuple(apart)
 
 
 def _read(

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count
 from typing import Any
 
 import numpy as np
 
 from l1ml.errors import ModelError
 from l1ml.frontends.canonical import canonical
-from l1ml.frontends.common import Options, Problem, Shape, UnsupportedError, refuse
+from l1ml.frontends.common import Options, Problem, Shape, UnsupportedError, refuse, unique
 from l1ml.graph.model import Input, Layer, Model
 from l1ml.types.arrays import RealArray
 
 STANDARD = ("", "ai.onnx")
+SHAPE_ONLY = ("Shape", "Size")
+"""Operators that turn data into constants."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class Data:
     shape: Shape | None
 
 
+@dataclass(frozen=True)
+class Unknown(Data):
+    """What an unsupported node makes of constants alone, and what follows from it: constant or data."""
+
+
+class FollowOnError(Exception):
+    """A node stumbles over what an unsupported one left; it needs no message of its own."""
+
+
 @dataclass
 class Reading:
     """What has been read so far."""
@@ -72,8 +82,7 @@ class Reading:
 
     def unique(self, name: str) -> str:
         """Return ``name``, with a number behind it if a layer has it already."""
-        names = chain([name], (f"{name}_{n}" for n in count(2)))
-        return next(candidate for candidate in names if candidate not in self.layers)
+        return unique(name, self.layers)
 
     def readers(self, tensor: str) -> int:
         """Count the nodes and outputs that read a tensor."""
@@ -125,6 +134,8 @@ class Operator:
     def constant(self, index: int) -> Constant:
         """Return a constant input, checked for NaN and infinity."""
         tensor = self.tensor(index)
+        if isinstance(tensor, Unknown):
+            raise FollowOnError
         if isinstance(tensor, Data):
             raise UnsupportedError(f"input {index} is computed from the data; it must be a constant")
         with np.errstate(all="ignore"):
@@ -183,10 +194,9 @@ def to_model(graph: Graph, find: Callable[[Node], Reader], supported: Iterable[s
 
 def _read(node: Node, reading: Reading, find: Callable[[Node], Reader]) -> None:
     name = reading.unique(node.name)
-    made: Constant | Data
+    made: Constant | Data | None = None
     try:
-        operator = Operator(node, reading)
-        result = find(node)(operator, name)
+        result = find(node)(Operator(node, reading), name)
         if isinstance(result, Constant):
             made = result
         else:
@@ -196,8 +206,21 @@ def _read(node: Node, reading: Reading, find: Callable[[Node], Reader]) -> None:
     except UnsupportedError as error:
         kind = node.kind if node.domain in STANDARD else f"{node.kind} of {node.domain}"
         reading.problems.append(Problem(name, kind[:80], error.what))
-        made = Data(name, None)
+    except FollowOnError:
+        pass
+    if made is None:  # later nodes may read any output
+        lost = Data(name, None) if _depends_on_data(node, reading) else Unknown(name, None)
+        reading.tensors.update(dict.fromkeys(node.outputs, lost))
+        return
+    if isinstance(made, Data) and not _depends_on_data(node, reading):
+        made = Unknown(made.layer, None)
     for output in node.outputs[:1]:
         reading.tensors[output] = made
-    if made == Data(name, None):  # of an unsupported node, later nodes may read any output
-        reading.tensors.update(dict.fromkeys(node.outputs, made))
+
+
+def _depends_on_data(node: Node, reading: Reading) -> bool:
+    """Tell whether the result of a node certainly depends on the event."""
+    if node.kind in SHAPE_ONLY:
+        return False
+    tensors = [reading.tensors.get(name) for name in node.inputs]
+    return any(isinstance(tensor, Data) and not isinstance(tensor, Unknown) for tensor in tensors)

@@ -17,7 +17,17 @@ from l1ml.frontends import qonnx
 from l1ml.frontends.canonical import Identity
 from l1ml.frontends.common import Shape, UnsupportedError, power_of_two, reshaped, whole
 from l1ml.frontends.normalization import batch_norm
-from l1ml.frontends.onnx_graph import STANDARD, Constant, Data, Node, Operator, Reader, Result
+from l1ml.frontends.onnx_graph import (
+    STANDARD,
+    Constant,
+    Data,
+    FollowOnError,
+    Node,
+    Operator,
+    Reader,
+    Result,
+    Unknown,
+)
 from l1ml.graph.model import Affine, Dense, Relu, Reshape, Sign, Softmax
 from l1ml.types.arrays import RealArray
 
@@ -127,14 +137,20 @@ def _per_channel(values: np.ndarray, channels: int | None) -> RealArray:
 
 
 def _add(op: Operator, name: str) -> Result:
-    index = 1 if isinstance(op.tensor(1), Constant) else 0
-    if isinstance(op.tensor(index), Data):
+    tensors = (op.tensor(0), op.tensor(1))
+    if any(isinstance(tensor, Unknown) for tensor in tensors):
+        raise FollowOnError
+    if all(isinstance(tensor, Data) for tensor in tensors):
         raise UnsupportedError("a sum of two tensors of data")
+    index = 1 if isinstance(tensors[1], Constant) else 0
     constant, x = op.constant(index), op.data(1 - index)
     before = op.reading.layers.get(x.layer)
     mine = op.reading.readers(op.node.inputs[1 - index]) == 1
     if isinstance(before, Dense) and before.bias is None and mine:
-        return _with_bias(before, constant), x.shape
+        # The result is that of the Add, so it has its name; nothing else reads the product.
+        merged = replace(_with_bias(before, constant), name=name)
+        del op.reading.layers[before.name]
+        return merged, x.shape
     offset = _per_channel(constant.values, x.shape[-1] if x.shape else None).astype(np.float32)
     return Affine(name, (x.layer,), np.ones_like(offset), offset), x.shape
 
@@ -187,6 +203,8 @@ def _dropout(op: Operator, name: str) -> Result:
 
 def _transpose(op: Operator, name: str) -> Result:
     tensor = op.tensor(0)
+    if isinstance(tensor, Unknown):
+        raise FollowOnError
     if isinstance(tensor, Data):
         raise UnsupportedError("of data; only constants can be transposed")
     order = op.options.integers("perm") or list(range(tensor.values.ndim))[::-1]

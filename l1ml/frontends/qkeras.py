@@ -27,6 +27,9 @@ from l1ml.types.intrange import MAX_WIDTH
 EPSILON = np.float32(1e-7)
 """``keras.backend.epsilon()``, which QKeras adds before it takes logarithms."""
 
+ALPHA_BITS = 12
+"""Most significant bits that an alpha of weights may have; more give sums that the framework rounds."""
+
 MARGIN = 4e-6
 """What float32 sums and logarithms of two machines may differ by, in units of the exponent of a scale."""
 
@@ -126,12 +129,30 @@ def weights(call: Call, raw: np.ndarray, *, kernel: bool, source: str) -> tuple[
     except ValueError:
         shape = np.shape(bits.alpha)
         raise UnsupportedError(f"alpha of shape {shape} for weights of shape {codes.shape}") from None
-    scaled = alpha.astype(np.float32).astype(np.float64) * codes
+    with np.errstate(over="ignore"):
+        factors = alpha.astype(np.float32)
+    _check_alpha(factors)
+    scaled = factors.astype(np.float64) * codes
     if not np.array_equal(scaled.astype(np.float32).astype(np.float64), scaled):
         raise UnsupportedError(
-            "alpha is not a power of two: the framework rounds the scaled weights to float32, off any grid"
+            "alpha is not a power of two, and the weights are wide: the framework rounds their products"
         )
     return scaled, str(bits)
+
+
+def _check_alpha(factors: np.ndarray) -> None:
+    """Refuse an alpha whose float32 value is not a short binary fraction."""
+    for factor in np.unique(factors).tolist():
+        if not np.isfinite(factor):
+            raise UnsupportedError("an alpha beyond the range of float32")
+        digits = abs(factor.as_integer_ratio()[0])
+        bits = (digits // max(digits & -digits, 1)).bit_length()
+        if bits > ALPHA_BITS:
+            raise UnsupportedError(
+                f"alpha={factor:.7g}, not a power of two and {bits} bits long as a binary fraction (at most "
+                f"{ALPHA_BITS}): the framework rounds sums of such weights to float32; train with alpha=1 or "
+                "alpha='auto_po2'"
+            )
 
 
 def activation(call: Call | None, name: str, source_layer: str, source: str) -> tuple[Layer, ...]:

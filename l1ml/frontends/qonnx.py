@@ -9,6 +9,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,12 @@ ROUNDINGS = {
     "HALF_UP": Rounding.RND_INF,
     "HALF_DOWN": Rounding.RND_ZERO,
 }
+
+CONSTANT_ROUNDINGS: dict[str, Callable[[RealArray], RealArray]] = {
+    "CEIL": np.ceil,
+    "UP": lambda scaled: np.copysign(np.ceil(np.abs(scaled)), scaled),
+}
+"""Modes that no fixed-point type has: on constants they are done at import, on data they are refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +95,9 @@ class Quant:
                 f"a scale that is not a power of two ({', '.join(f'{s:g}' for s in bad[:3])})"
             )
         mode = rounding.upper()
-        if mode not in ROUNDINGS:
-            raise UnsupportedError(f"rounding mode {mode[:20]}; supported are {', '.join(ROUNDINGS)}")
+        known = (*ROUNDINGS, *CONSTANT_ROUNDINGS)
+        if mode not in known:
+            raise UnsupportedError(f"rounding mode {mode[:20]}; supported are {', '.join(known)}")
         return cls(real, width, signed, narrow, mode)
 
     @property
@@ -127,7 +135,11 @@ class Quant:
         top = 2.0 ** (self.bits - self.signed) - 1
         lo = -top - (not self.narrow) if self.signed else 0.0
         hi = top - (self.narrow and not self.signed)
-        codes = round_codes(np.clip(x / scale, lo, hi), ROUNDINGS[self.rounding])
+        scaled = np.clip(x / scale, lo, hi)
+        if self.rounding in CONSTANT_ROUNDINGS:
+            codes = CONSTANT_ROUNDINGS[self.rounding](scaled)
+        else:
+            codes = round_codes(scaled, ROUNDINGS[self.rounding])
         return np.asarray(codes * scale, dtype=np.float64)
 
     def layer(self, name: str, source: str) -> Layer:
@@ -141,6 +153,10 @@ class Quant:
             raise UnsupportedError("a scale per channel on data; one scale is supported")
         if self.binary:
             return Sign(name, (source,), scale=float(scales[0]))
+        if self.rounding not in ROUNDINGS:
+            raise UnsupportedError(
+                f"rounding mode {self.rounding} on data; supported there are {', '.join(ROUNDINGS)}"
+            )
         if self.narrow and not self.signed:
             raise UnsupportedError(
                 "unsigned and narrow: its highest code is missing, no fixed-point type has that"

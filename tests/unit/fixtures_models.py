@@ -125,6 +125,19 @@ def write_json(path: Path, config: Any) -> Path:
 
 def write_keras(path: Path, config: dict[str, Any], weights: Weights, *, named: bool = True) -> Path:
     """An archive as Keras 3 writes it; ``named`` adds the layer's name to its folder, as newer ones do."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", folders(config, weights, named=named))
+    return path
+
+
+def folders(config: dict[str, Any], weights: Weights, *, named: bool = False) -> bytes:
+    """Weights in a folder per layer, as in an archive and in ``*.weights.h5`` of Keras 2.15 and later.
+
+    The folder of a pruning wrapper holds kernel, mask, threshold and step, and that of the layer inside of it
+    its weights.
+    """
     data = io.BytesIO()
     counts: dict[str, int] = {}
     with h5py.File(data, "w") as file:
@@ -139,13 +152,15 @@ def write_keras(path: Path, config: dict[str, Any], weights: Weights, *, named: 
             )
             if named:
                 folder.attrs["name"] = name
-            for index, array in enumerate(weights.get(name, {}).values()):
+            arrays = list(weights.get(name, {}).values())
+            if entry["class_name"] == "PruneLowMagnitude":
+                inside = folder.parent.create_group("layer/vars")
+                for index, array in enumerate(arrays[:2]):
+                    inside.create_dataset(str(index), data=array)
+                arrays = [arrays[0], *arrays[2:]]
+            for index, array in enumerate(arrays):
                 folder.create_dataset(str(index), data=array)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("metadata.json", "{}")
-        archive.writestr("config.json", json.dumps(config))
-        archive.writestr("model.weights.h5", data.getvalue())
-    return path
+    return data.getvalue()
 
 
 def quant(

@@ -216,6 +216,7 @@ def test_missing_and_surplus_weights(tmp_path):
         "layer 'fc2' needs the weights kernel, bias; stored are kernel"
         in refused(fm.write_h5(tmp_path / "a.h5", CONFIG, lacking)).what
     )
+    assert refused(fm.write_json(tmp_path / "m.json", CONFIG), tmp_path / "a.h5").where == ("a.h5",)
     assert "stored are none" in refused(fm.write_h5(tmp_path / "b.h5", CONFIG, {"fc1": WEIGHTS["fc1"]})).what
 
 

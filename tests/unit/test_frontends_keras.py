@@ -149,7 +149,8 @@ def test_an_unbuilt_model_is_refused():
         build(config)
 
 
-def test_pruning_wrappers_are_stripped(tmp_path):
+def pruned():
+    """CONFIG with its dense layers in pruning wrappers, and the weights of these."""
     config = copy.deepcopy(CONFIG)
     weights = {}
     for index, entry in enumerate(config["config"]["layers"]):
@@ -163,10 +164,29 @@ def test_pruning_wrappers_are_stripped(tmp_path):
                 "pruning_step": np.int64(-1),
             }
             weights[wrapper["name"]] = {**WEIGHTS[name], **extra}
+    return config, weights
+
+
+def test_pruning_wrappers_are_stripped(tmp_path):
+    config, weights = pruned()
     network = read_model(fm.write_h5(tmp_path / "p.h5", config, weights))
     assert [layer.name for layer in network.layers][:2] == ["x", "fc1"]
     same(network, build(CONFIG))
     same(build(as_functional(config), weights), build(CONFIG))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_pruning_wrappers_in_folders_keep_the_weights_one_folder_further_in(tmp_path, named):
+    config, weights = pruned()
+    archive = fm.write_keras(tmp_path / "p.keras", config, weights, named=named)
+    inside = tmp_path / "p.weights.h5"
+    inside.write_bytes(fm.folders(config, weights, named=named))
+    for network in (
+        read_model(archive),
+        read_model(fm.write_json(tmp_path / "p.json", config), weights=inside),
+    ):
+        assert [layer.name for layer in network.layers][:2] == ["x", "fc1"]
+        same(network, build(CONFIG))
 
 
 def test_weights_of_unusual_names_are_taken_in_order_without_the_bookkeeping_of_pruning():
@@ -237,6 +257,34 @@ def test_activation_inside_of_a_layer_is_split_off(activation, kinds):
     assert network.outputs == ("fc1",)
     if len(kinds) > 1:
         assert network.layers[1].name == "fc1.linear"
+
+
+def test_names_made_up_here_give_way_to_those_of_the_file():
+    quantized = "quantized_bits(4,alpha=2)"
+    weights = fm.weights_of(RNG, **{"fc.linear": (4, 6), "fc": (6, 6), "fc.quantized": (6, 6)})
+    chain = [
+        fm.qdense("fc.linear", 6, activation=quantized),
+        fm.qdense("fc", 6, activation=quantized),
+        fm.qdense("fc.quantized", 6, activation=quantized),
+    ]
+    network = build(fm.sequential(*chain), weights)
+    names = {layer.name: layer.inputs for layer in network.layers}
+    assert names["fc.linear.linear"] == ("x",)
+    assert names["fc.linear_2"] == ("fc.linear",)
+    assert names["fc.quantized_2"] == ("fc.linear_2",)
+    assert names["fc"] == ("fc.quantized_2",)
+    assert names["fc.quantized.linear"] == ("fc",)
+    plain = [fm.qdense(name, 6, activation=quantized) for name in ("a", "b", "c")]
+    renamed = dict(zip("abc", weights.values(), strict=True))
+    same(network, build(fm.sequential(*plain), renamed))
+
+
+def test_the_name_of_an_input_that_the_file_does_not_list_gives_way_too():
+    config = fm.sequential(fm.qdense("fc1", 6), fm.qdense("fc1_input", 3))
+    del config["config"]["layers"][0]
+    config["config"]["build_input_shape"] = [None, 4]
+    network = build(config, {"fc1": WEIGHTS["fc1"], "fc1_input": WEIGHTS["fc2"]})
+    assert [layer.name for layer in network.layers] == ["fc1_input_2", "fc1", "fc1_input"]
 
 
 def test_a_relu_before_an_unsigned_quantizer_is_dropped_and_no_other():

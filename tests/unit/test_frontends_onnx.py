@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import fixtures_models as fm
 import numpy as np
 import onnx
@@ -49,13 +51,20 @@ def test_matmul_add_relu_quant_softmax(tmp_path, swap):
         node("Softmax", ["act"], "y"),
     ]
     network = read(tmp_path, nodes, CONSTANTS)
-    assert [layer.name for layer in network.layers] == ["x", "MatMul_mm", "act", "Softmax_y"]
+    assert [layer.name for layer in network.layers] == ["x", "Add_sum", "act", "Softmax_y"]
     assert fm.kinds(network) == ["Input", "Dense", "Quantize", "Softmax"]
     values = fm.forward(network, x=X)
-    np.testing.assert_array_equal(values["MatMul_mm"], EXPECTED)
+    np.testing.assert_array_equal(values["Add_sum"], EXPECTED)
     assert str(network.layers[2].quantizer) == "ufixed<6,0,RND_CONV,SAT>"
     assert network.layers[1].exact
     assert [key for key, _ in network.layers[1].quantizers] == ["kernel", "bias"]
+
+
+def test_a_merged_sum_at_the_end_is_the_output(tmp_path):
+    nodes = [*WEIGHTS, node("MatMul", ["x", "qk"], "mm"), node("Add", ["mm", "qb"], "y")]
+    network = read(tmp_path, nodes, CONSTANTS)
+    assert [layer.name for layer in network.layers] == ["x", "Add_y"]
+    assert network.outputs == ("Add_y",)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -235,6 +244,36 @@ def test_all_unsupported_nodes_are_named_at_once(tmp_path):
     ) as error:
         read(tmp_path, nodes, {"k": KERNEL})
     assert error.value.where == ("m.onnx",)
+
+
+BAD_K = fm.quant("qk", "k", 0.3, 6)
+BAD_B = fm.quant("qb", "b", 1 / 32, 6, rounding_mode="ODD")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "refused"),
+    [
+        ([BAD_K, WEIGHTS[1], node("Gemm", ["x", "qk", "qb"], "y")], ["qk"]),
+        ([BAD_K, WEIGHTS[1], node("MatMul", ["x", "qk"], "m"), node("Add", ["m", "qb"], "y")], ["qk"]),
+        ([WEIGHTS[0], BAD_B, node("MatMul", ["x", "qk"], "m"), node("Add", ["m", "qb"], "y")], ["qb"]),
+        ([BAD_B, node("Identity", ["qb"], "i"), node("Add", ["i", "x"], "y")], ["qb"]),
+        ([BAD_K, node("Transpose", ["qk"], "t"), node("MatMul", ["x", "t"], "y")], ["qk"]),
+        ([BAD_K, fm.quant("twice", "qk", 0.5, 4), node("MatMul", ["x", "twice"], "y")], ["qk"]),
+        (
+            [node("Shape", ["x"], "s"), node("Gather", ["s", "zero"], "g"), node("Reshape", ["x", "g"], "y")],
+            ["Shape_s", "Gather_g"],
+        ),
+        # What is computed from the data stays known to be so, and other problems are still named.
+        ([node("Tanh", ["x"], "t"), node("Add", ["t", "x"], "y")], ["Tanh_t", "Add_y"]),
+        ([BAD_K, node("MatMul", ["x", "qk"], "m"), node("Selu", ["m"], "y")], ["qk", "Selu_y"]),
+        ([BAD_K, node("MatMul", ["x", "qk"], "m"), node("Add", ["m", "m"], "y")], ["qk", "Add_y"]),
+    ],
+)
+def test_problems_that_follow_from_another_are_not_named(tmp_path, nodes, refused):
+    constants = {**CONSTANTS, "zero": np.int64(0).reshape(())}
+    with pytest.raises(ModelError) as error:
+        read(tmp_path, nodes, constants)
+    assert re.findall(r"(\w+) \([A-Z]\w+", error.value.what) == refused
 
 
 def edited(tmp_path, change, nodes=None, constants=None):

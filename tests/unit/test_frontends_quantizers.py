@@ -96,6 +96,26 @@ def test_numeric_alpha_multiplies_the_result_and_does_not_divide_the_input():
     np.testing.assert_array_equal(y, [0.5, -0.5, 1.75])
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("alpha", [0.3, -0.3, 1 + 2.0**-12, [[1.0, 0.3]]])
+def test_an_alpha_that_is_no_short_binary_fraction_is_refused_at_every_width(width, kernel, alpha):
+    with pytest.raises(ModelError, match="train with alpha=1") as error:
+        weights(fm.bits(width, 0, symmetric=1, alpha=alpha), [[0.25, 0.75]], kernel=kernel)
+    assert "not a power of two" in error.value.what
+
+
+@pytest.mark.parametrize("alpha", [0.75, -0.375, 1 + 2.0**-11, 3 * 2.0**30, 0.0])
+def test_an_alpha_that_is_a_short_binary_fraction_is_exact(alpha):
+    np.testing.assert_array_equal(weights(fm.bits(1, alpha=alpha), [0.5, -0.5]), [alpha, -alpha])
+    np.testing.assert_array_equal(weights(fm.bits(4, alpha=alpha), [0.5, -0.25]), [alpha / 2, -alpha / 4])
+
+
+def test_an_alpha_beyond_float32_is_refused():
+    with pytest.raises(ModelError, match="beyond the range"):
+        weights(fm.bits(1, alpha=1e39), [0.5])
+
+
 def test_alpha_per_channel():
     kernel = weights(fm.bits(4, 0, alpha=[[0.5, 4.0]]), [[0.25, 0.25], [-1.0, -1.0]])
     np.testing.assert_array_equal(kernel, [[0.125, 1.0], [-0.5, -4.0]])
@@ -175,6 +195,7 @@ def test_unreadable_spellings_are_refused(value, reason):
         (fm.bits(4, alpha="auto"), "no powers of two"),
         (fm.bits(4, alpha="automatic"), "alpha='automatic'"),
         (fm.bits(4, alpha=0.1), "not a power of two"),
+        (fm.bits(16, alpha=1 + 2.0**-11), "weights are wide"),
         (fm.bits(4, alpha=[1.0, 2.0, 3.0]), "alpha of shape"),
         (fm.bits(4, alpha=[]), "empty"),
         (fm.bits(4, alpha=[["a"]]), "not an array of numbers"),
@@ -267,6 +288,18 @@ def test_qonnx_roundings_on_ties(rounding, codes):
 
 
 @pytest.mark.parametrize(
+    ("rounding", "codes"),
+    [("CEIL", [-8, -2, -1, 0, 0, 1, 2, 3, 7]), ("up", [-8, -3, -2, -1, 0, 1, 2, 3, 7])],
+)
+def test_qonnx_roundings_for_constants_only(rounding, codes):
+    found = quant(4, rounding=rounding)
+    x = np.array([-99, -2.5, -1.1, -0.5, 0, 0.01, 1.5, 3.0, 99]) * 0.5
+    np.testing.assert_array_equal(found.values(x), np.array(codes) * 0.5)
+    with pytest.raises(ModelError, match=f"rounding mode {rounding.upper()} on data"):
+        found.layer("q", "x")
+
+
+@pytest.mark.parametrize(
     ("signed", "narrow", "lo", "hi"), [(True, False, -8, 7), (True, True, -7, 7), (False, False, 0, 15)]
 )
 def test_qonnx_ranges(signed, narrow, lo, hi):
@@ -302,8 +335,7 @@ def test_qonnx_one_signed_bit_is_the_sign():
         ({"width": 2.5}, "bit width of 2.5"),
         ({"width": 0}, "bit width"),
         ({"width": 99}, "bit width"),
-        ({"rounding": "CEIL"}, "rounding mode CEIL"),
-        ({"rounding": "UP"}, "rounding mode UP"),
+        ({"rounding": "STOCHASTIC"}, "rounding mode STOCHASTIC"),
     ],
 )
 def test_qonnx_off_any_grid_is_refused(options, reason):
