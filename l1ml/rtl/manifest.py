@@ -162,12 +162,12 @@ def _stages(facts: Facts) -> list[dict[str, Any]]:
     pipe, demand = facts.pipe, Demand(facts.pipe)
     names = wire_names(pipe.flow, list(facts.core.input_names))
     ops = Counter(pipe.stage[w] for w, s in pipe.flow.defined() if not isinstance(s.op, Constant))
-    overhead = pipe.family.register_overhead_ns
+    overhead, bits = pipe.family.register_overhead_ns, demand.register_bits
     return [
         {
             "index": stage,
             "delay_ns": round(time + overhead, 3),
-            "registers_bits": demand.register_bits[stage],
+            "registers_bits": bits[stage],
             "ops": ops[stage],
             "worst": "" if wire is None else names[wire],
         }
@@ -185,6 +185,7 @@ def _layers(facts: Facts) -> list[dict[str, Any]]:
         steps = [s for s in program.steps if s.layer == name]
         index = flow.layers.index(name) if name in flow.layers else -1
         wires = [w for w, s in flow.defined() if s.layer == index and not isinstance(s.op, Constant)]
+        own = frozenset(wires)
         stages = [pipe.stage[w] for w in wires]
         out.append(
             {
@@ -193,7 +194,7 @@ def _layers(facts: Facts) -> list[dict[str, Any]]:
                 "kind": " + ".join(type(s.op).__name__ for s in steps) or "Identity",
                 "ops": len(wires),
                 "lut": int(facts.layer_luts[index]) if index >= 0 else 0,
-                "ff": sum(mask.bit_count() for (w, _), mask in demand.held.items() if w in set(wires)),
+                "ff": sum(mask.bit_count() for (w, _), mask in demand.held.items() if w in own),
                 "stage_first": min(stages, default=0),
                 "stage_last": max(stages, default=0),
                 "weights": _weights(steps),
