@@ -8,7 +8,7 @@ DEMO := build/demo
 JETS := datasets/jets
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench clean
+.PHONY: help setup demo test lint format types bench conformance fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,6 +54,12 @@ types: setup  ## mypy --strict
 
 bench: setup  ## measure emulator, co-simulation and area against alkaid, in one run
 	$(BIN)/python tests/bench/run.py
+
+conformance: setup  ## convert every model at hand and compare it with its framework's own answers
+	$(BIN)/python tests/conformance/run.py
+
+fuzz: setup  ## feed 100,000 damaged files to the readers
+	$(BIN)/python tests/fuzz/run.py --count 100000
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

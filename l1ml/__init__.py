@@ -21,6 +21,7 @@ from l1ml.errors import (
     TimingError,
     ToolError,
 )
+from l1ml.preprocess import lookup
 from l1ml.project import Project, config_from_model, convert
 from l1ml.types.fixed import quantize
 from l1ml.version import VERSION
@@ -40,5 +41,6 @@ __all__ = [
     "__version__",
     "config_from_model",
     "convert",
+    "lookup",
     "quantize",
 ]

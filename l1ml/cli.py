@@ -121,7 +121,18 @@ def _convert(args: argparse.Namespace) -> int:
     config = ProjectConfig.read(args.config)
     from l1ml import project
 
-    made = project.convert(config.model, config=config.to_mapping())
+    function = None
+    if args.preprocess:
+        from l1ml.preprocess import load_function
+
+        function = load_function(args.preprocess)
+    made = project.convert(config.model, config=config.to_mapping(), preprocess=function)
+    for note in made.manifest.get("approximations", ()):
+        _say(args, f"approximation: {note['what']}")
+    if made.no_hardware is not None:
+        _say(args, f"{made.root}: emulator only, no RTL: {made.no_hardware}")
+        _precision(args, made)
+        return PASSED
     facts, target, estimate = made.manifest, made.manifest["target"], made.manifest["estimate"]
     modules = f"{facts['top_module']} around {facts['core_module']}"
     _say(args, f"{made.root}: {modules}, {target['part']} at {target['clock_mhz']} MHz")
@@ -130,7 +141,16 @@ def _convert(args: argparse.Namespace) -> int:
     _say(
         args, f"  estimate {estimate['lut']:,.0f} LUT, {estimate['ff']:,.0f} FF (measure: l1ml build --synth)"
     )
+    _precision(args, made)
     return PASSED
+
+
+def _precision(args: argparse.Namespace, made: Any) -> None:
+    """Print the errors of post-training types, where events were given to measure them."""
+    if made.precision is not None:
+        from l1ml import calibration
+
+        _say(args, calibration.explain(made.precision))
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -209,6 +229,8 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "stages": (int, "N", "pipeline stages of the core; default: the fewest that meet the clock"),
     "latency_budget_ns": (float, "NS", "longest latency allowed"),
     "events": (str, "E.h5", "event file for the ranges and ROC curves of the report"),
+    "precision": (str, "TYPE", "types of a float model: fixed<W,I>, or auto with --calibration"),
+    "calibration": (str, "E.h5", "event file that shows the ranges of a float model"),
 }
 
 
@@ -253,6 +275,11 @@ def _config_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _convert_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--config", required=True, metavar="CFG.yml", help="configuration, from `l1ml config`")
+    sub.add_argument(
+        "--preprocess",
+        metavar="FILE.py:FUNCTION",
+        help="function from raw fields to the network's inputs, built into the block; the file is run",
+    )
 
 
 def _project_argument(sub: argparse.ArgumentParser) -> None:

@@ -26,10 +26,29 @@ from l1ml.types.fixed import Quantizer
 from l1ml.types.timing import Clock
 from l1ml.yamlfile import read_yaml, write_yaml
 
-__all__ = ["LAYER_KEYS", "ProjectConfig", "default_mapping", "read_yaml", "refuse_unknown", "write_yaml"]
+__all__ = [
+    "AUTO",
+    "LAYER_KEYS",
+    "PRECISION_KEYS",
+    "ProjectConfig",
+    "default_mapping",
+    "read_yaml",
+    "refuse_unknown",
+    "write_yaml",
+]
 
-LAYER_KEYS = ("weight", "bias", "output")
-"""What can be pinned per layer: the type of its weights, of its bias, and of what it gives out."""
+PRECISION_KEYS = (
+    "weight", "bias", "recurrent", "recurrent_bias", "output", "accum", "gate", "candidate", "state", "exp_table",
+    "inv_table", "centred", "variance", "table", "normalized",
+)  # fmt: skip
+"""What can have a type: constants, what a layer gives out, and what is inside recurrent cells, softmax and
+normalizations; docs/precision.md says which layer has which."""
+
+LAYER_KEYS = PRECISION_KEYS
+"""What can be pinned per layer."""
+
+AUTO = "auto"
+"""Instead of a type: found from the trained constants and from calibration events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,11 @@ class ProjectConfig:
         name: prefix of the HDL modules; by default always the same, so that RTL does not depend on
             the name of the file.
         input_type: ``fixed<W,I>`` for all inputs, or one per input name; None asks the model.
+        raw_type: where a preprocessing function stands before the network: type and shape of every raw field,
+            ``{name: {type: "ufixed<16,16>", shape: [10, 3]}}``; ``input_type`` is then what the function's
+            results are converted to.
+        preprocess: name of the preprocessing function, for people; the function itself is given to
+            `l1ml.convert` or on the command line, never by a file.
         interface: link at the block's border, a folder of ``interfaces/``.
         clock_mhz: clock of the block.
         tmux: time-multiplexing period: an event every ``tmux`` bunch crossings.
@@ -52,7 +76,14 @@ class ProjectConfig:
         latency_budget_ns: longest latency allowed; None states no budget.
         events: HDF5 file for the ranges and ROC curves of the report; None takes the one last replayed.
         links: options of the link: ``links_in``, ``interpacket_gap``, field layout.
-        layers: types pinned per layer name, see `LAYER_KEYS`.
+        layers: types pinned per layer name, see `LAYER_KEYS`: the same as ``name`` in ``precision``.
+        precision: types for what the model does not quantize itself: ``fixed<W,I>``, ``auto``, or a mapping with
+            ``model``, ``type``, ``name`` and ``auto``; see docs/precision.md.
+        calibration: event file from which ``auto`` finds ranges, and with which errors are measured.
+        hardware: ``parallel`` builds RTL for one event per clock, ``none`` only the emulator; ``auto`` takes
+            ``parallel`` where the network is small enough, else ``none``, and says so.
+        strict: True refuses a network in which a real-valued layer (a normalization without a quantizer) feeds
+            another one; False rounds its result as finely as float32 does and notes that as an approximation.
         keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).
     """
 
@@ -61,6 +92,8 @@ class ProjectConfig:
     output_dir: str | None = None
     name: str = "l1ml"
     input_type: str | dict[str, str] | None = None
+    raw_type: dict[str, Any] | None = None
+    preprocess: str | None = None
     interface: str = "emp"
     clock_mhz: float = 360.71
     tmux: int = 1
@@ -70,6 +103,10 @@ class ProjectConfig:
     events: str | None = None
     links: dict[str, Any] = field(default_factory=dict)
     layers: dict[str, dict[str, str]] = field(default_factory=dict)
+    precision: str | dict[str, Any] | None = None
+    calibration: str | None = None
+    hardware: str = "auto"
+    strict: bool = False
     keep_softmax: bool = False
 
     @classmethod
@@ -247,24 +284,58 @@ def _input_type(value: object) -> str | dict[str, str]:
     return _by_name(_type_text)(value) if isinstance(value, Mapping) else _type_text(value)
 
 
+def _raw_field(value: object) -> dict[str, Any]:
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        value = {"type": value[0], "shape": value[1]}
+    entry = _plain(value)
+    if problems := [f": {text}" for text in _unknown(entry, ("type", "shape"))]:
+        raise _WrongError(*problems)
+    sizes = entry.get("shape")
+    sizes = list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+    if not sizes or len(sizes) > 8:
+        raise _WrongError(".shape must be the shape of one event, e.g. [10, 3]")
+    return {"type": _type_text(entry.get("type")), "shape": [_whole(1, 1 << 20)(n) for n in sizes]}
+
+
 def _plain(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _WrongError(f" must be a mapping, found {_kind(value)}")
     return copy.deepcopy(dict(value))
 
 
-def _layer(value: object) -> dict[str, str]:
-    entry = _plain(value)
-    problems = [f": {text}" for text in _unknown(entry, LAYER_KEYS)]
-    for key in LAYER_KEYS:
-        if key in entry:
-            try:
-                entry[key] = _type_text(entry[key])
-            except _WrongError as error:
-                problems += [f".{key}{text}" for text in error.texts]
-    if problems:
-        raise _WrongError(*problems)
-    return entry
+def _type_or_auto(value: object) -> str:
+    return AUTO if value == AUTO else _type_text(value)
+
+
+def _keyed(checks: Mapping[str, Callable[[object], Any]]) -> Callable[[object], dict[str, Any]]:
+    """Return the check of a mapping that has some of these keys."""
+
+    def check(value: object) -> dict[str, Any]:
+        entry = _plain(value)
+        problems = [f": {text}" for text in _unknown(entry, checks)]
+        for key, each in checks.items():
+            if key in entry:
+                try:
+                    entry[key] = each(entry[key])
+                except _WrongError as error:
+                    problems += [f".{key}{text}" for text in error.texts]
+        if problems:
+            raise _WrongError(*problems)
+        return entry
+
+    return check
+
+
+_layer = _keyed(dict.fromkeys(LAYER_KEYS, _type_or_auto))
+_entry = _keyed(dict.fromkeys((*PRECISION_KEYS, "default"), _type_or_auto))
+
+
+def _one_or_entry(value: object) -> str | dict[str, str]:
+    return _entry(value) if isinstance(value, Mapping) else _type_or_auto(value)
+
+
+def _precision(value: object) -> str | dict[str, Any]:
+    return _precision_mapping(value) if isinstance(value, Mapping) else _type_or_auto(value)
 
 
 def _by_name(check: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
@@ -282,6 +353,24 @@ def _by_name(check: Callable[[object], Any]) -> Callable[[object], dict[str, Any
     return each
 
 
+_precision_mapping = _keyed(
+    {
+        "model": _one_or_entry,
+        "type": _by_name(_one_or_entry),
+        "name": _by_name(_one_or_entry),
+        "auto": _keyed(
+            {
+                "width": _whole(4, 32),
+                "weight_width": _whole(2, 32),
+                "table_width": _whole(4, 16),
+                "spare_bits": _whole(0, 16),
+                "max_error": _positive,
+            }
+        ),
+    }
+)
+
+
 def _optional(check: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda value: None if value is None else check(value)
 
@@ -292,6 +381,8 @@ _CHECKS: dict[str, Callable[[object], Any]] = {
     "output_dir": _optional(_path),
     "name": _text(r"[A-Za-z][A-Za-z0-9_]{0,39}", "a letter, then up to 39 letters, digits and _"),
     "input_type": _optional(_input_type),
+    "raw_type": lambda value: None if value is None else _by_name(_raw_field)(value),
+    "preprocess": _optional(_text(r"[^\0]{1,500}", "the name of a function")),
     "interface": _text(r"[A-Za-z][A-Za-z0-9_-]{0,39}", "the name of a link, e.g. emp"),
     "clock_mhz": _clock,
     "tmux": _whole(1, 64),
@@ -301,5 +392,9 @@ _CHECKS: dict[str, Callable[[object], Any]] = {
     "events": _optional(_path),
     "links": _plain,
     "layers": _by_name(_layer),
+    "precision": _optional(_precision),
+    "calibration": _optional(_path),
+    "hardware": _text("auto|parallel|none", "auto, parallel or none"),
+    "strict": _yes_no,
     "keep_softmax": _yes_no,
 }

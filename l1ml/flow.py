@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from l1ml import frontends
+from l1ml import frontends, preprocess
+from l1ml.calibration import calibrate, suggest
 from l1ml.config import ProjectConfig, default_mapping
 from l1ml.dataflow.program import Dataflow
-from l1ml.errors import ModelError, TimingError
-from l1ml.graph import passes, precision
+from l1ml.errors import ConfigError, ModelError, TimingError
+from l1ml.graph import build
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
-from l1ml.rtl import manifest, project, wrapper
+from l1ml.rtl import emulator_only, manifest, project, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
@@ -34,13 +35,21 @@ from l1ml.types.timing import LHC_MHZ, Clock, Latency
 from l1ml.version import VERSION, tool_versions
 
 
-def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
+def convert(
+    source: Any,
+    config: ProjectConfig,
+    output_dir: Path,
+    calibration: Any = None,
+    prepare: preprocess.Function | None = None,
+) -> Path:
     """Write the firmware project of a model.
 
     Args:
         source: path of a model file, or a live Keras model.
         config: the options.
         output_dir: an empty or new folder, or an earlier project, which is replaced.
+        calibration: events for post-training types, as arrays; else those that ``config`` names.
+        prepare: preprocessing in front of the network, see `l1ml.preprocess.prepend`.
 
     Returns:
         ``output_dir``.
@@ -49,8 +58,18 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
         L1mlError: the model, the options or the folder do not allow it; nothing is left half written.
     """
     config = with_link_clock(config)
-    model = frontends.read_model(source, weights=config.weights)
+    model, given = read(source, config, prepare), config.input_type
+    if prepare is not None:
+        config = replace(config, input_type=None)  # it stands behind the function now
+    calibrated = calibrate(model, config, calibration)
+    model, config = calibrated.model, calibrated.config
     program = typed(model, config)
+    if prepare is not None:
+        config = replace(config, input_type=given)
+    texts = {"network.json": program.dumps(), **calibrated.files(program)}
+    reason = no_hardware(program, config)
+    if reason is not None:
+        return _without_hardware(program, texts, model, config, output_dir, reason)
     flow = lower(program)
     pipe = schedule(flow, config)
     core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
@@ -99,8 +118,68 @@ def convert(source: Any, config: ProjectConfig, output_dir: Path) -> Path:
         ),
         "firmware/vivado_ooc.tcl": vivado.ooc_tcl(top, config.part, sorted(files)),
     }
-    texts = {**files, **constraints, "network.json": program.dumps()}
-    return project.write(output_dir, texts, config.to_mapping(), manifest.build(facts))
+    return project.write(
+        output_dir, {**files, **constraints, **texts}, config.to_mapping(), manifest.build(facts)
+    )
+
+
+def read(source: Any, config: ProjectConfig, prepare: preprocess.Function | None = None) -> Model:
+    """Return the network, its preprocessing in front.
+
+    Raises:
+        ConfigError: the configuration speaks of a preprocessing function, and none is given.
+    """
+    model = frontends.read_model(source, weights=config.weights)
+    if prepare is not None:
+        return preprocess.prepend(model, prepare, config.raw_type or {}, config.input_type)
+    if config.preprocess is not None:
+        raise ConfigError(
+            f"the network is preprocessed by {config.preprocess!r}, and a configuration cannot run code",
+            where=("preprocess",),
+            fix="give it: l1ml convert --preprocess FILE.py:FUNCTION, or convert(..., preprocess=function)",
+        )
+    return model
+
+
+def no_hardware(program: TensorProgram, config: ProjectConfig) -> str | None:
+    """Say why a project gets no RTL, or return None.
+
+    Raises:
+        ModelError: the user insists on RTL that cannot be built.
+    """
+    if config.hardware == "none":
+        return "hardware: none was asked for"
+    reason = emulator_only.too_large(program)
+    if reason is not None and config.hardware == "parallel":
+        raise ModelError(
+            reason, where=("hardware",), fix="set hardware: none for a project with the emulator only"
+        )
+    return reason
+
+
+def _without_hardware(
+    program: TensorProgram,
+    texts: dict[str, str],
+    model: Model,
+    config: ProjectConfig,
+    output_dir: Path,
+    reason: str,
+) -> Path:
+    facts = emulator_only.manifest(
+        program,
+        name=config.name,
+        version=VERSION,
+        target={
+            "part": config.part,
+            "clock_mhz": config.clock_mhz,
+            "tmux": config.tmux,
+            "interface": config.interface,
+        },
+        tools=tool_versions(),
+        softmax=frozenset(softmax_outputs(model)),
+        reason=reason,
+    )
+    return project.write(output_dir, texts, config.to_mapping(), facts)
 
 
 def make_config(source: Any, weights: str | os.PathLike[str] | None = None, **options: Any) -> dict[str, Any]:
@@ -117,10 +196,10 @@ def make_config(source: Any, weights: str | os.PathLike[str] | None = None, **op
     config = ProjectConfig.from_mapping(mapping)
     model = frontends.read_model(source, weights=config.weights)
     if config.input_type is None:
-        own = {i.name: passes.own_quantizer(model, i) for i in model.inputs}
+        own = {i.name: build.own_quantizer(model, i) for i in model.inputs}
         if all(own.values()):
             mapping["input_type"] = {name: str(kind) for name, kind in own.items()}
-    return ProjectConfig.from_mapping(mapping).to_mapping()
+    return suggest(model, ProjectConfig.from_mapping(mapping)).to_mapping()
 
 
 def typed(model: Model, config: ProjectConfig) -> TensorProgram:
@@ -131,8 +210,7 @@ def typed(model: Model, config: ProjectConfig) -> TensorProgram:
             where=(model.source, "keep_softmax"),
             fix="set keep_softmax: false; the logits give the same order of the classes",
         )
-    model = precision.apply_types(model, config.layers)
-    return passes.to_program(passes.input_quantizers(model, config.input_type))
+    return build.to_program(build.input_quantizers(model, config.input_type), strict=config.strict)
 
 
 def schedule(flow: Dataflow, config: ProjectConfig) -> Pipeline:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from l1ml.config import ProjectConfig, read_yaml
 from l1ml.errors import DataError, nearest
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.program import TensorProgram, loads
+from l1ml.rtl import emulator_only
 from l1ml.rtl.manifest import latency_of
-from l1ml.rtl.project import CONFIG, NETWORK, read_manifest
+from l1ml.rtl.project import CONFIG, NETWORK, PRECISION, read_manifest
 from l1ml.types.arrays import RealArray
 from l1ml.types.timing import Latency
 
@@ -50,6 +52,8 @@ def convert(
     config: Mapping[str, Any] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    calibration: Any = None,
+    preprocess: Callable[..., Any] | None = None,
     **options: Any,
 ) -> Project:
     """Convert a model into a firmware project.
@@ -59,6 +63,10 @@ def convert(
         config: options as `config_from_model` gives them.
         output_dir: project folder; may stand in ``config`` instead.
         weights: path of the weights, where ``model`` is architecture only.
+        calibration: events for post-training types: path of an event file, an array (events, ...), or with several
+            inputs a mapping by input name or a sequence in their order.
+        preprocess: a function written for NumPy, from raw fields to the network's inputs, both (events, ...);
+            it is built into the block, and ``raw_type`` says what arrives on the link.
         options: single options by name, for example ``input_type="fixed<14,4>"``; they win over ``config``.
 
     Returns:
@@ -68,17 +76,21 @@ def convert(
         L1mlError: the model, an option or the folder does not allow it; nothing is left half written.
     """
     chosen = {**(config or {}), **options}
+    if isinstance(calibration, str | os.PathLike):
+        chosen["calibration"], calibration = os.fspath(calibration), None
     for key, value in (("weights", weights), ("output_dir", output_dir)):
         if value is not None:
             chosen[key] = os.fspath(value)
     if isinstance(model, str | os.PathLike):
         chosen["model"] = os.fspath(model)
+    if preprocess is not None:
+        chosen["preprocess"] = str(getattr(preprocess, "__name__", type(preprocess).__name__))
     checked = ProjectConfig.from_mapping(chosen)
     if checked.output_dir is None:
         raise DataError(
             "no project folder is given", where=("output_dir",), fix='convert(..., output_dir="prj")'
         )
-    return Project(flow.convert(model, checked, Path(checked.output_dir)))
+    return Project(flow.convert(model, checked, Path(checked.output_dir), calibration, preprocess))
 
 
 class Project:
@@ -101,12 +113,33 @@ class Project:
         return cls(root)
 
     def __repr__(self) -> str:
+        if self.no_hardware is not None:
+            return f"Project({str(self.root)!r}, emulator only)"
         return f"Project({str(self.root)!r}, {self.manifest['top_module']}, {self.latency})"
+
+    @property
+    def no_hardware(self) -> str | None:
+        """Why the project has no RTL; None where it has."""
+        hardware = self.manifest.get("hardware", {})
+        return str(hardware["reason"]) if hardware.get("kind") == "none" else None
+
+    def _need_hardware(self) -> None:
+        if self.no_hardware is not None:
+            raise emulator_only.refuse(self.no_hardware)
 
     @cached_property
     def config(self) -> ProjectConfig:
         """The options the project was made with."""
         return ProjectConfig.from_mapping(read_yaml(self.root / CONFIG), where=(str(self.root / CONFIG),))
+
+    @cached_property
+    def precision(self) -> dict[str, Any] | None:
+        """Errors and overflows of post-training types over the calibration events; None without such events."""
+        file = self.root / PRECISION
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"cannot be read: {error}", where=(str(file),), fix="run l1ml convert") from None
 
     @cached_property
     def program(self) -> TensorProgram:
@@ -139,11 +172,13 @@ class Project:
     @property
     def latency(self) -> Latency:
         """Clocks from the first input word to the first output word: ``.cycles``, ``.ns``, ``.bx``."""
+        self._need_hardware()
         return latency_of(self.manifest)
 
     @property
     def interval_cycles(self) -> int:
         """Clocks between two events on the link."""
+        self._need_hardware()
         return int(self.manifest["interval"]["cycles"])
 
     def predict(self, x: Inputs, *, softmax: bool = False) -> RealArray | dict[str, RealArray]:
@@ -207,6 +242,7 @@ class Project:
         """
         from l1ml import actions  # matplotlib and the simulators load only when they are used
 
+        self._need_hardware()
         return actions.build(self, lint_rtl=lint, emulate=emulate, cosim=cosim, synth=synth)
 
     def emulate(self, events: str | os.PathLike[str], output: str | os.PathLike[str]) -> dict[str, Any]:
@@ -233,18 +269,21 @@ class Project:
         """
         from l1ml import actions  # matplotlib and the simulators load only when they are used
 
+        self._need_hardware()
         return actions.replay_events(self, events, max_events=max_events, bench=bench, self_test=self_test)
 
     def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
         """Check the project and its last verdict against a budget file."""
         from l1ml import actions  # matplotlib and the simulators load only when they are used
 
+        self._need_hardware()
         return actions.gate(self, Path(budget), None if junit is None else Path(junit))
 
     def report(self) -> list[Path]:
         """Write the report; returns the files, Markdown first."""
         from l1ml import actions  # matplotlib and the simulators load only when they are used
 
+        self._need_hardware()
         return actions.write_project_report(self)
 
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 
 import numpy as np
 
-from l1ml.dataflow.op import AtLeast, Clip, Constant, Floor, Increment, Negate, Op, RoundUp, ShiftAdd
-from l1ml.dataflow.program import Dataflow, Port, Step, remove_dead_steps
+from l1ml.dataflow.op import Clip, Constant, Floor, Increment, Negate, Op, RoundUp, ShiftAdd, Wrap
+from l1ml.dataflow.program import Dataflow, Port, Step, live_wires, remove_dead_steps
 from l1ml.types.fixed import Rounding, shift_codes
 from l1ml.types.intrange import IntType
 
@@ -56,11 +58,24 @@ class Builder:
     layers: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     _seen: dict[tuple[Op, tuple[int, ...]], int] = field(default_factory=dict)
+    _narrowed: bool = False
+    _depths: list[int] = field(default_factory=list)
+    _parts: dict[int, tuple[Element, int]] = field(default_factory=dict)
 
     def type_of(self, wire: int) -> IntType:
         """Return the range of a wire."""
         first = len(self.inputs)
         return self.inputs[wire] if wire < first else self.steps[wire - first].type
+
+    def step_of(self, wire: int) -> Step | None:
+        """Return the step that makes a wire, None for an input."""
+        first = len(self.inputs)
+        return None if wire < first else self.steps[wire - first]
+
+    def depth(self, wire: int) -> int:
+        """Return the levels of logic in front of a wire: which of several arrives last."""
+        first = len(self.inputs)
+        return 0 if wire < first else self._depths[wire - first]
 
     def layer(self, name: str) -> int:
         """Return the index of a layer, entering it when it is new."""
@@ -101,8 +116,42 @@ class Builder:
         key = (op, ins)
         if key not in self._seen:
             self.steps.append(Step(op, ins, IntType(lo, hi, frac), layer))
+            level = not isinstance(op, Floor | Wrap | Constant)
+            self._depths.append(max((self.depth(i) for i in ins), default=0) + level)
             self._seen[key] = len(self.inputs) + len(self.steps) - 1
-        return self._seen[key]
+            return self._seen[key]
+        wire = self._seen[key]
+        if lo < hi:
+            self._narrow(wire, lo, hi)
+        return wire
+
+    def _narrow(self, wire: int, lo: int, hi: int) -> None:
+        """Note a range that was proven after the wire was made; `finish` carries it to what follows."""
+        first, known = len(self.inputs), self.type_of(wire)
+        lo, hi = max(lo, known.lo), min(hi, known.hi)
+        if wire >= first and (lo, hi) != (known.lo, known.hi):
+            self.steps[wire - first] = replace(self.steps[wire - first], type=IntType(lo, hi, known.frac))
+            self._narrowed = True
+
+    def within(self, a: Element, kind: IntType, layer: int) -> Element:
+        """Return the element, or a constant, on the grid and in the range that its primitive has proven."""
+        known = self.kind(a)
+        if known.lo == known.hi:
+            return a
+        if kind.lo == kind.hi:
+            return self.constant(kind.lo, kind.frac, layer)
+        if a.frac > kind.frac:  # these bits are always 0
+            wire = self.add(Floor(a.frac - kind.frac), (a.wire,), layer, kind.frac)
+            a = Element(wire, kind.frac, a.negated)
+            known = self.kind(a)
+        up = kind.frac - a.frac
+        lo, hi = -(-kind.lo >> up), kind.hi >> up
+        if lo <= known.lo and known.hi <= hi:
+            return a
+        if max(lo, known.lo) == min(hi, known.hi):
+            return self.constant(max(lo, known.lo), a.frac, layer)
+        self._narrow(a.wire, *((-hi, -lo) if a.negated else (lo, hi)))
+        return a
 
     def is_zero(self, wire: int) -> bool:
         """Tell whether a wire is the constant zero."""
@@ -141,6 +190,32 @@ class Builder:
             bounds = (tight[0] << up, tight[1] << up) if up >= 0 else (-(-tight[0] >> -up), tight[1] >> -up)
         wire = self.add(ShiftAdd(shift, negate_a, negate_b), (a.wire, b.wire), layer, a.frac, bounds)
         return Element(wire, a.frac)
+
+    def split(self, a: Element) -> tuple[Element, int]:
+        """Return (variable part, constant in LSBs of ``a``) of the sum of a variable and a constant.
+
+        What follows may do without the sum: a comparison moves its threshold, a matrix adds it once.
+        """
+        sign = -1 if a.negated else 1
+        if a.wire in self._parts:
+            part, value = self._parts[a.wire]
+            return Element(part.wire, a.frac + part.frac, a.negated != part.negated), sign * value
+        step = self.step_of(a.wire)
+        if step is None or not isinstance(step.op, ShiftAdd):
+            return a, 0
+        op, (x, y) = step.op, step.ins
+        kx, ky = self.type_of(x), self.type_of(y)
+        if kx.lo == kx.hi:
+            value = -kx.lo if op.negate_a else kx.lo
+            return Element(y, a.frac - op.shift, a.negated != op.negate_b), sign * value
+        if ky.lo == ky.hi:
+            value = (-ky.lo if op.negate_b else ky.lo) << op.shift
+            return Element(x, a.frac, a.negated != op.negate_a), sign * value
+        return a, 0
+
+    def remember(self, wire: int, part: Element, value: int) -> None:
+        """Note that a wire is ``part + value`` for `split`, both in its own LSBs, however it is made."""
+        self._parts[wire] = (part, value)
 
     def negative(self, a: Element) -> Element:
         """Return ``-a``; no hardware is made yet."""
@@ -188,27 +263,44 @@ class Builder:
             else Element(self.add(Clip(lo, hi), (a.wire,), layer, a.frac), a.frac)
         )
 
-    def at_least(self, a: Element, threshold: int, layer: int) -> Element:
-        """Return the bit ``a >= threshold``, the threshold in LSBs of ``a``."""
-        a = self.positive(a, layer)
-        return Element(self.add(AtLeast(threshold), (a.wire,), layer, 0), 0)
-
     def finish(self, outputs: list[Element], output_types: list[IntType], marks: list[Mark]) -> Dataflow:
         """Return the verified program without dead steps."""
         signed = [self.positive(e, self.layer(self.layers[-1])) for e in outputs]
+        self.tightened()
         flow = Dataflow(
             inputs=self.inputs,
             steps=tuple(self.steps),
             outputs=tuple(self._port(e, t) for e, t in zip(signed, output_types, strict=True)),
             layers=tuple(self.layers),
-            marks=tuple(
-                (m.layer, tuple(map(self._port, m.elements, m.types, m.offsets or [0] * len(m.types))))
-                for m in marks
-            ),
         )
+        live = live_wires(flow)
+        flow = replace(flow, marks=tuple((m.layer, tuple(self._observed(m, live))) for m in marks))
         flow = remove_dead_steps(flow)
         flow.verify()
         return flow
+
+    def tightened(self) -> list[Step]:
+        """Return the steps; ranges that were proven after a wire was made are carried to what follows."""
+        for at, step in enumerate(self.steps if self._narrowed else ()):
+            full = step.op.infer(*(self.type_of(i) for i in step.ins))
+            lo, hi = max(full.lo, step.type.lo), min(full.hi, step.type.hi)
+            if (lo, hi) != (step.type.lo, step.type.hi):
+                step = replace(step, type=IntType(lo, hi, step.type.frac))
+                if lo == hi:
+                    step = replace(step, op=Constant(lo, step.type.frac), ins=())
+                self.steps[at] = step
+        self._narrowed = False
+        return self.steps
+
+    def _observed(self, mark: Mark, live: set[int]) -> Iterator[Port]:
+        """Yield where the elements of a layer can be seen; a sum that nothing needs, by its variable part."""
+        for element, kind, offset in zip(mark.elements, mark.types, mark.offsets or repeat(0), strict=False):
+            part, value = self.split(element)
+            if element.wire not in live and part.wire in live:
+                total = offset + (value << (kind.frac - element.frac))
+                yield self._port(part, kind, total)
+            else:
+                yield self._port(element, kind, offset)
 
     def _port(self, element: Element, kind: IntType, offset: int = 0) -> Port:
         zeros = 0 if self.is_zero(element.wire) else kind.frac - element.frac

@@ -124,12 +124,18 @@ class Dataflow:
         return "\n".join([*lines, "outputs " + ", ".join(f"%{o.wire}<<{o.zeros}" for o in self.outputs)])
 
 
-def remove_dead_steps(flow: Dataflow) -> Dataflow:
-    """Drop every step no output depends on.  Inputs stay: they are ports of the block."""
+def live_wires(flow: Dataflow) -> set[int]:
+    """Return the wires that outputs depend on."""
     live = {port.wire for port in flow.outputs}
     for wire, step in reversed(list(flow.defined())):
         if wire in live:
             live.update(step.ins)
+    return live
+
+
+def remove_dead_steps(flow: Dataflow) -> Dataflow:
+    """Drop every step no output depends on.  Inputs stay: they are ports of the block."""
+    live = live_wires(flow)
     first = len(flow.inputs)
     kept = [wire for wire in range(first + len(flow.steps)) if wire < first or wire in live]
     new = {old: position for position, old in enumerate(kept)}

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from l1ml.errors import ModelError
-from l1ml.frontends import containers, files, keras, live
+from l1ml.frontends import alir, containers, files, hgq2, keras, live
 from l1ml.graph.model import Model
 
 __all__ = ["read_model"]
+
+keras.PACKAGES["hgq"] = hgq2.LAYERS
 
 
 def read_model(path_or_model: Any, weights: str | os.PathLike[str] | None = None) -> Model:
     """Read a network from a file or from a live Keras model.
 
-    The kind is told from the content: HDF5, ``.keras`` archive or JSON of Keras or QKeras, else (Q)ONNX.
+    The kind is told from the content: a program of alkaid, HDF5, ``.keras`` archive or JSON of Keras or
+    QKeras, else (Q)ONNX.
 
     Args:
         path_or_model: path of the file, or a Keras model object.
@@ -40,6 +43,10 @@ def read_model(path_or_model: Any, weights: str | os.PathLike[str] | None = None
         return keras.read_keras(live.read_live(path_or_model))
     path = Path(os.fspath(path_or_model))
     data = files.read_bytes(path)
+    if alir.is_alir(data):
+        if weights is not None:
+            raise ModelError("a program of alkaid has no weights beside it", where=(path.name,))
+        return alir.read_alir(data, path.name)
     if files.is_keras(data):
         extra = None if weights is None else (files.read_bytes(Path(weights)), Path(weights).name)
         return keras.read_keras(containers.read(data, path.name, extra))
@@ -47,4 +54,4 @@ def read_model(path_or_model: Any, weights: str | os.PathLike[str] | None = None
         raise ModelError("only Keras models have their weights in a file of their own", where=(path.name,))
     from l1ml.frontends.onnx import read_onnx  # here: importing the onnx package takes a noticeable time
 
-    return read_onnx(data, path.name)
+    return read_onnx(data, path.name, path.parent)

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from l1ml.graph.model import Input, Layer, Model, Quantize, Relu
+from l1ml.graph.net import Net, T
 from l1ml.types.fixed import Overflow
 
 
 @dataclass(frozen=True, eq=False)
 class Identity(Layer):
     """A layer that does nothing at inference; readers make it, `drop_identities` removes it."""
+
+    def emit(self, net: Net[T], *xs: T) -> T:
+        """Return the input."""
+        return xs[0]
 
 
 def drop_identities(model: Model) -> Model:

@@ -24,6 +24,8 @@ import numpy as np
 from l1ml.errors import ModelError
 from l1ml.frontends import hdf5
 from l1ml.frontends.common import MAX_BYTES, MAX_DEPTH, MAX_LAYERS, is_name, parsing, unwrap
+from l1ml.frontends.generation import generation
+from l1ml.frontends.spelling import foreign
 
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -31,6 +33,8 @@ PRUNING_WRAPPER = "PruneLowMagnitude"
 ZIP_MAGIC = b"PK\x03\x04"
 
 _PRUNING = ("mask", "threshold", "pruning_step")
+_PARTS = ("forward_layer", "backward_layer", "query_dense", "key_dense", "value_dense", "output_dense")
+MAX_NESTED = 8
 _ROOTS = ("layers", "_layer_checkpoint_dependencies")
 
 
@@ -55,12 +59,14 @@ class KerasFile:
         config: the model's ``{"class_name": ..., "config": ...}``.
         weights: per layer name the stored arrays with their names, in the framework's order.
         weights_source: name of the file that holds them; empty where that is ``source``.
+        version: 2 or 3: generation of Keras that wrote it; some functions differ.
     """
 
     source: str
     config: Mapping[str, Any]
     weights: Mapping[str, Weights]
     weights_source: str = ""
+    version: int = 2
 
 
 def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFile:
@@ -76,12 +82,13 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
     """
     config: Mapping[str, Any]
     inside: bytes | None = None
+    written: str | None = None
     if data.startswith(ZIP_MAGIC):
         config = parse_json(_member(data, CONFIG_MEMBER, source), source)
         inside = _member(data, WEIGHTS_MEMBER, source) if weights is None else None
     elif data.startswith(hdf5.MAGIC):
         with hdf5.opened(data, source) as file:
-            text = file.text("model_config")
+            text, written = file.text("model_config"), file.text("keras_version")
         if text is None:
             raise ModelError(
                 "the HDF5 file holds no architecture (no attribute model_config): weights only?",
@@ -91,6 +98,7 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
         config, inside = parse_json(text, source), data
     else:
         config = parse_json(data, source)
+    version = generation(config, written)
     config = model_config(config, source)
     if weights is not None:
         inside, source_w = weights
@@ -104,7 +112,7 @@ def read(data: bytes, source: str, weights: tuple[bytes, str] | None) -> KerasFi
             where=(source,),
             fix="give the file of weights as well (weights)",
         )
-    return KerasFile(source, config, _weights(inside, entries(config, source), source_w), source_w)
+    return KerasFile(source, config, _weights(inside, entries(config, source), source_w), source_w, version)
 
 
 def parse_json(data: bytes | str, source: str) -> Mapping[str, Any]:
@@ -145,6 +153,8 @@ def model_config(config: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     inner = config.get("config")
     if isinstance(inner, list):  # Keras before 2.2 wrote a Sequential as a bare list
         inner = {"layers": inner}
+    if "n_trees" in config or "max_depth" in config:
+        raise ModelError("a tree ensemble of conifer: trees come with a later version", where=(source,))
     if not isinstance(inner, Mapping) or not isinstance(inner.get("layers"), list):
         raise ModelError(
             "this is not the architecture of a Keras model: it has no list of layers",
@@ -221,10 +231,12 @@ def _by_name(top: hdf5.Group, layers: list[Entry], source: str) -> dict[str, Wei
         paths = group.texts("weight_names")
         found = group.arrays() if paths is None else [(path, group.array(path)) for path in paths]
         stored[name] = named(found)
+        for place, arrays in _nested(found).items():
+            stored.setdefault(f"{name}/{place}", arrays)
     holders = [layer for layer in layers if _has_weights(layer)]
     if holders and listed is not None and not any(stored.get(layer.name) for layer in layers):
         # The framework itself loads such a file by order: layers may have other names in it.
-        full = [weights for weights in stored.values() if weights]
+        full = [stored[name] for name in listed if stored.get(name)]
         if len(holders) != len(full):
             raise ModelError(
                 f"the weights are of another model: {len(full)} layers with weights, the architecture has "
@@ -235,20 +247,32 @@ def _by_name(top: hdf5.Group, layers: list[Entry], source: str) -> dict[str, Wei
     return stored
 
 
+def _nested(found: Iterable[tuple[str, np.ndarray]]) -> dict[str, Weights]:
+    """Return the arrays of the layers inside of a nested model, by the layer's name in their paths."""
+    parts: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for path, array in found:
+        for place in path.split("/")[:-1]:
+            parts.setdefault(place, []).append((path, array))
+    return {place: named(arrays) for place, arrays in parts.items()}
+
+
 def _has_weights(layer: Entry) -> bool:
     config = layer.raw["config"]
     inner = config.get("layer") if layer.kind == PRUNING_WRAPPER else None
     config = inner.get("config", {}) if isinstance(inner, Mapping) else config
-    return "units" in config or "filters" in config or "momentum" in config
+    return any(
+        key in config
+        for key in ("units", "filters", "momentum", "depth_multiplier", "input_dim", "num_heads")
+    )
 
 
-def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
+def _by_folder(root: hdf5.Group, layers: list[Entry], prefix: str = "", depth: int = 0) -> dict[str, Weights]:
     """Read the layout of Keras 3: folders called after the class; newer ones hold the name as well."""
     folders: dict[str, str] = {}
     anonymous: set[str] = set()
     for folder in root.names():
-        if root.has_group(f"{folder}/vars"):
-            name = root.group(f"{folder}/vars").text("name")
+        if root.has_group(folder):
+            name = root.group(f"{folder}/vars").text("name") if root.has_group(f"{folder}/vars") else None
             if name is None:
                 anonymous.add(folder)
             else:
@@ -260,13 +284,36 @@ def _by_folder(root: hdf5.Group, layers: list[Entry]) -> dict[str, Weights]:
         counts[stem] = counts.get(stem, -1) + 1
         folder = f"{stem}_{counts[stem]}" if counts[stem] else stem
         place = folders.get(layer.name, folder if folder in anonymous else layer.name)
-        if place in anonymous or layer.name in folders:
-            inside = f"{place}/layer/vars"  # beside it, a pruning wrapper keeps its own copy of the kernel
-            wrapped = layer.kind == PRUNING_WRAPPER and root.has_group(inside)
-            found = root.group(inside if wrapped else f"{place}/vars").arrays()
-            found.sort(key=lambda item: (len(item[0]), item[0]))  # "10" after "9"
-            stored[layer.name] = named(found)
+        if place not in anonymous and layer.name not in folders:
+            continue
+        inner = _inner_layers(layer)
+        if inner is not None and depth < MAX_NESTED:
+            for root_name in _ROOTS:
+                if root.has_group(f"{place}/{root_name}"):
+                    below = root.group(f"{place}/{root_name}")
+                    stored |= _by_folder(below, inner, f"{prefix}{layer.name}/", depth + 1)
+                    break
+            continue
+        inside = f"{place}/layer/vars"  # beside it, a pruning wrapper keeps its own copy of the kernel
+        wrapped = layer.kind == PRUNING_WRAPPER and root.has_group(inside)
+        found = root.group(inside if wrapped else place).arrays()
+        found.sort(key=lambda item: _order(item[0]))
+        # The many parts of an HGQ2 layer are told apart by their place alone.
+        hgq = foreign(layer.raw.get("module"), layer.raw.get("registered_name")) == "hgq"
+        stored[f"{prefix}{layer.name}"] = tuple(found) if hgq else named(found)
     return stored
+
+
+def _inner_layers(layer: Entry) -> list[Entry] | None:
+    """Return the layers of a nested model, or None for a layer."""
+    inner = layer.raw["config"].get("layers") if layer.kind in ("Functional", "Model", "Sequential") else None
+    return entries({"config": {"layers": inner}}, layer.name) if isinstance(inner, list) else None
+
+
+def _order(path: str) -> tuple[list[int], int, str]:
+    """Order the arrays of one layer as the framework lists them: by part, and "10" after "9"."""
+    ranks = [_PARTS.index(part) for part in path.split("/") if part in _PARTS]
+    return ranks, len(path), path
 
 
 def named(found: Iterable[tuple[str, np.ndarray]]) -> Weights:

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading HDF5 from an untrusted source: bounded, and never outside of the file.
-
-What is said here is checked before libhdf5 acts on it.  Against crafted *metadata* libhdf5 itself is not safe
-(about one in two thousand random changes of a file's inner structure crashes it or makes it hang).
-"""
+"""HDF5 files from an untrusted source: bounded, never outside of the file, parsed in a process of its own."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import h5py
 import numpy as np
 
 from l1ml.errors import ModelError
+from l1ml.frontends import h5reader
 from l1ml.frontends.common import MAX_BYTES, MAX_LAYERS, parsing
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -25,48 +20,58 @@ MAX_NAMES = 16 * MAX_LAYERS
 
 
 class Group:
-    """A group of an HDF5 file.  Links to other places or files are refused, not followed."""
+    """A group of an HDF5 file.  Links to other places or files are refused, not followed.
 
-    def __init__(self, handle: Any, source: str, budget: list[int]) -> None:
-        self._handle, self._source, self._budget = handle, source, budget
+    Args:
+        node: the group as `l1ml.frontends.h5child` gives it.
+        path: where it is in the file.
+        source: name of the file, for messages.
+        blob: the numbers of all datasets.
+    """
+
+    def __init__(self, node: dict[str, Any], path: str, source: str, blob: bytes) -> None:
+        self._node, self._path, self._source, self._blob = node, path, source, blob
 
     def names(self) -> list[str]:
         """Names of the members."""
-        if len(self._handle) > MAX_LAYERS:
-            raise self._error(f"group {self._path!r} has {len(self._handle)} members")
-        return [name for name in self._handle if isinstance(name, str)]
+        members = self._node["members"]
+        if len(members) > MAX_LAYERS:
+            raise self._error(f"group {self._path!r} has {len(members)} members")
+        return list(members)
 
     def group(self, path: str) -> Group:
         """Return the group at ``path`` below this one."""
-        handle = self._walk(path)
-        if not isinstance(handle, h5py.Group):
+        node = self._walk(path)
+        if node["kind"] != "group":
             raise self._error(f"{path!r} in {self._path!r} is not a group")
-        return Group(handle, self._source, self._budget)
+        return Group(node, f"{self._path.rstrip('/')}/{path.strip('/')}", self._source, self._blob)
 
     def has_group(self, path: str) -> bool:
         """Tell whether there is a group at ``path`` below this one."""
-        return isinstance(self._find(path), h5py.Group)
+        node = self._find(path)
+        return node is not None and node["kind"] == "group"
 
     def array(self, path: str) -> np.ndarray:
-        """Read the numbers of the dataset at ``path`` below this group.
+        """Return the numbers of the dataset at ``path`` below this group.
 
         Raises:
             ModelError: it is absent, no array of real numbers, too large, or kept outside of the file.
         """
-        handle = self._walk(path)
+        node = self._walk(path)
         place = f"dataset {path!r} in {self._path!r}"
-        if not isinstance(handle, h5py.Dataset):
-            raise self._error(f"{place} is not a dataset")
-        if handle.external or handle.is_virtual:
+        kind = node["kind"]
+        if kind == "outside":
             raise self._error(f"{place} keeps its data in another file", "store the data in the file itself")
-        if handle.shape is None or handle.dtype.kind not in "fiu":
-            raise self._error(f"{place} holds no real numbers (type {handle.dtype})")
-        self._budget[0] -= int(handle.size) * int(handle.dtype.itemsize)
-        if self._budget[0] < 0:
+        if kind == "large":
             raise self._error(
-                f"{place} has the shape {handle.shape}: more than {MAX_BYTES >> 20} MiB of weights"
+                f"{place} has the shape {tuple(node['shape'])}: more than {MAX_BYTES >> 20} MiB of weights"
             )
-        return np.asarray(handle[()])
+        if kind == "refused":
+            raise self._error(f"{place} {node['why']}")
+        if kind != "dataset":
+            raise self._error(f"{place} is not a dataset")
+        blob = self._blob[node["at"] : node["at"] + node["bytes"]]
+        return np.frombuffer(blob, dtype=np.dtype(node["dtype"])).reshape(node["shape"]).copy()
 
     def arrays(self) -> list[tuple[str, np.ndarray]]:
         """Read all datasets below this group, with their paths; order of the file's index."""
@@ -74,49 +79,44 @@ class Group:
 
     def text(self, key: str) -> str | None:
         """Return a text attribute, or None where it is absent."""
-        if key not in self._handle.attrs:
-            return None
-        return _text(self._handle.attrs[key])
+        value = self._node["attrs"].get(key)
+        return None if value is None else _text(value)
 
     def texts(self, key: str) -> list[str] | None:
         """Return a list-of-names attribute; Keras splits long ones into ``key0``, ``key1``, ..."""
-        attrs = self._handle.attrs
+        attrs = self._node["attrs"]
         if key in attrs:
-            return [_text(name) for name in np.ravel(attrs[key])]
+            return _texts(attrs[key])
         names: list[str] = []
         part = 0
         while f"{key}{part}" in attrs and len(names) < MAX_NAMES:
-            names += [_text(name) for name in np.ravel(attrs[f"{key}{part}"])]
+            names += _texts(attrs[f"{key}{part}"])
             part += 1
         return names if part else None
-
-    @property
-    def _path(self) -> str:
-        return str(self._handle.name)
 
     def _error(self, what: str, fix: str | None = None) -> ModelError:
         return ModelError(what, where=(self._source,), fix=fix)
 
-    def _walk(self, path: str) -> Any:
-        handle = self._find(path)
-        if handle is None:
+    def _walk(self, path: str) -> dict[str, Any]:
+        node = self._find(path)
+        if node is None:
             raise self._error(f"{path!r} is missing in {self._path!r}")
-        return handle
+        return node
 
-    def _find(self, path: str) -> Any:
-        handle = self._handle
+    def _find(self, path: str) -> dict[str, Any] | None:
+        node, place = self._node, self._path
         for part in path.strip("/").split("/"):
-            # Asked of the link itself: h5py's own ``in`` and ``get`` would already open the file behind it.
-            links = handle.id.links if isinstance(handle, h5py.Group) else None
-            if links is None or not part or not links.exists(part.encode()):
+            members = node.get("members")
+            if members is None or part not in members:
                 return None
-            if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            node = members[part]
+            if node["kind"] == "link":
                 raise self._error(
-                    f"{part!r} in {handle.name!r} is a link to another place; links are not followed",
+                    f"{part!r} in {place!r} is a link to another place; links are not followed",
                     "store the data in the file itself",
                 )
-            handle = handle[part]
-        return handle
+            place = f"{place.rstrip('/')}/{part}"
+        return node
 
     def _datasets(self, below: str, levels: int) -> Iterator[str]:
         group = self.group(below) if below else self
@@ -128,17 +128,19 @@ class Group:
                 yield from self._datasets(path, levels - 1)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, str):
-        value.encode("utf-8")  # h5py gives bytes that are no text as lone surrogates: refused here
-        return value
-    raise ValueError(f"an attribute holds {type(value).__name__} where a text is expected")
+def _text(value: dict[str, Any]) -> str:
+    if "text" in value:
+        return str(value["text"])
+    raise ValueError(f"an attribute holds {value.get('other', 'a list')} where a text is expected")
+
+
+def _texts(value: dict[str, Any]) -> list[str]:
+    return [_text(item) for item in value["list"]] if "list" in value else [_text(value)]
 
 
 @contextmanager
 def opened(data: bytes, source: str) -> Iterator[Group]:
     """Open an HDF5 file held in memory; everything that goes wrong inside becomes a `ModelError`."""
-    with parsing("the HDF5 file", source), h5py.File(io.BytesIO(data), "r") as file:
-        yield Group(file, source, [MAX_BYTES])
+    with parsing("the HDF5 file", source):
+        tree, blob = h5reader.read(data, MAX_BYTES, source)
+        yield Group(tree, "/", source, blob)

@@ -11,6 +11,7 @@ import numpy as np
 from l1ml.errors import ModelError
 from l1ml.frontends.common import MAX_DEPTH, parsing
 from l1ml.frontends.containers import KerasFile, model_config, named
+from l1ml.frontends.generation import generation
 
 
 def is_live(model: object) -> bool:
@@ -42,7 +43,7 @@ def read_live(model: Any) -> KerasFile:
             names = [str(getattr(weight, "name", "")) for weight in layer.weights]
             arrays = [np.asarray(array) for array in layer.get_weights()]
             weights[str(layer.name)] = named(zip(names, arrays, strict=True))
-    return KerasFile(source, model_config(whole, source), weights)
+    return KerasFile(source, model_config(whole, source), weights, version=generation(whole))
 
 
 def _plain(value: Any, levels: int) -> Any:

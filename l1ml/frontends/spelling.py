@@ -33,8 +33,40 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
         "bits", "integer", "use_sigmoid", "negative_slope", "use_stochastic_rounding", "relu_upper_bound",
         "is_quantized_clip", "qnoise_factor", "var_name", "use_ste", "use_variables", "enable_fast_inference",
     ),
-    "linear": (),
+    "quantized_linear": (
+        "bits", "integer", "symmetric", "keep_negative", "alpha", "use_stochastic_rounding", "scale_axis",
+        "qnoise_factor", "var_name", "use_variables",
+    ),
+    "binary": (
+        "use_01", "alpha", "use_stochastic_rounding", "scale_axis", "elements_per_scale", "min_po2_exponent",
+        "max_po2_exponent",
+    ),
+    "stochastic_binary": ("alpha", "temperature", "use_real_sigmoid"),
+    "ternary": ("alpha", "threshold", "use_stochastic_rounding", "number_of_unrolls"),
+    "stochastic_ternary": ("alpha", "threshold", "temperature", "use_real_sigmoid", "number_of_unrolls"),
+    "bernoulli": ("alpha", "temperature", "use_real_sigmoid"),
+    "quantized_tanh": ("bits", "use_stochastic_rounding", "symmetric", "use_real_tanh"),
+    "quantized_sigmoid": ("bits", "symmetric", "use_real_sigmoid", "use_stochastic_rounding"),
+    "quantized_po2": (
+        "bits", "max_value", "use_stochastic_rounding", "quadratic_approximation", "log2_rounding", "qnoise_factor",
+        "var_name", "use_ste", "use_variables",
+    ),
+    "quantized_relu_po2": (
+        "bits", "max_value", "negative_slope", "use_stochastic_rounding", "quadratic_approximation", "log2_rounding",
+        "qnoise_factor", "var_name", "use_ste", "use_variables",
+    ),
+    "quantized_ulaw": ("bits", "integer", "symmetric", "u"),
+    "quantized_hswish": (
+        "bits", "integer", "symmetric", "alpha", "use_stochastic_rounding", "scale_axis", "qnoise_factor", "var_name",
+        "use_variables", "relu_shift", "relu_upper_bound", "keep_negative",
+    ),
+    **dict.fromkeys(("linear", "sigmoid", "tanh", "softplus", "softsign", "exponential", "swish", "silu", "mish", "selu"), ()),  # noqa: E501
+    **dict.fromkeys(("hard_sigmoid", "hard_tanh", "smooth_tanh", "smooth_sigmoid", "binary_tanh", "binary_sigmoid"), ()),  # noqa: E501
+    "elu": ("alpha",),
+    "gelu": ("approximate",),
+    "leaky_relu": ("negative_slope",),
     "relu": ("negative_slope", "max_value", "threshold"),
+    "relu6": (),
     "softmax": ("axis",),
 }  # fmt: skip
 """Supported functions and the names of their positional arguments, as QKeras 0.9 and qkeras-v3 have them."""
@@ -120,7 +152,7 @@ def _from_text(text: str) -> Call:
     if inside is None or not inside.strip():
         return _known(name, {})
     if "(" in inside:
-        raise UnsupportedError(f"{text[:80]!r} nests calls: QKeras itself ignores all arguments then")
+        return _known(name, {})  # QKeras' own reader finds no argument in nested calls and takes the defaults
     positions = SIGNATURES.get(name, ())
     options: dict[str, Any] = {}
     for index, part in enumerate(inside.split(",")):

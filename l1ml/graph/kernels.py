@@ -96,17 +96,19 @@ def plan(program: TensorProgram, keep: frozenset[int]) -> KernelPlan | None:
         program: the typed network.
         keep: tensors that must be available afterwards (outputs, traced layers).
     """
+    if any(len(step.sources) != 1 for step in program.steps):
+        return None
     readers = [0] * (len(program.inputs) + len(program.steps))
     for step in program.steps:
-        readers[step.source] += 1
+        readers[step.sources[0]] += 1
     kernels: list[Kernel] = []
     shapes: list[tuple[int, ...]] = []
     value_of: list[int | None] = list(range(len(program.inputs)))
     peak = max((_peak(i.type) for i in program.inputs), default=0.0)
     first = len(program.inputs)
     for step in program.steps:
-        x, y, op = program.type_of(step.source), step.type, step.op
-        source = value_of[step.source]
+        x, y, op = program.type_of(step.sources[0]), step.type, step.op
+        source = value_of[step.sources[0]]
         assert source is not None, "a fused tensor has one reader"
         grid = x.max_frac
         if isinstance(op, primitives.Reshape):
@@ -115,14 +117,15 @@ def plan(program: TensorProgram, keep: frozenset[int]) -> KernelPlan | None:
         last = kernels[-1] if kernels else None
         if (
             isinstance(op, primitives.AddConst)
+            and op.constant.ndim <= 1
             and isinstance(last, Affine)
             and source == first + len(kernels) - 1
-            and readers[step.source] == 1
-            and step.source not in keep
+            and readers[step.sources[0]] == 1
+            and step.sources[0] not in keep
         ):
             up, constant = 2.0 ** (y.max_frac - grid), op.constant * 2.0 ** (y.max_frac - op.frac)
             kernels[-1] = Affine(last.source, last.matrix * up, last.bias * up + constant)
-            value_of[step.source] = None
+            value_of[step.sources[0]] = None
         else:
             kernel = _kernel(op, source, x, y)
             if kernel is None:
@@ -130,8 +133,8 @@ def plan(program: TensorProgram, keep: frozenset[int]) -> KernelPlan | None:
             kernels.append(kernel)
             shapes.append(x.shape)
         value_of.append(first + len(kernels) - 1)
-        merged = value_of[step.source] is None
-        feed = program.type_of(program.steps[step.source - first].source) if merged else x
+        merged = value_of[step.sources[0]] is None
+        feed = program.type_of(program.steps[step.sources[0] - first].sources[0]) if merged else x
         peak = max(peak, _bound(kernels[-1], feed), _peak(y))
     return KernelPlan(tuple(kernels), tuple(value_of), tuple(shapes), int(np.ceil(np.log2(peak + 1))) + 1)
 
@@ -142,22 +145,24 @@ def _kernel(op: primitives.Primitive, source: int, x: TensorType, y: TensorType)
     match op:
         case primitives.ConstMatmul(matrix, _):
             return Affine(source, matrix.astype(np.float64), np.zeros(matrix.shape[1]))
-        case primitives.AddConst(constant, frac):
+        case primitives.AddConst(constant, frac) if constant.ndim <= 1:
             up = 2.0 ** (y.max_frac - grid)
             return Affine(source, np.eye(channels) * up, zero + constant * 2.0 ** (y.max_frac - frac))
         case primitives.Relu():
             return Round(source, 0, Rounding.TRN, 0, int(x.aligned(grid)[1].max(initial=0)))
-        case primitives.Requantize(into):
-            inside = bool((y.lo > into.type.lo).all() and (y.hi < into.type.hi).all())
-            if into.rounding not in FLOAT_ROUNDINGS:
+        case primitives.Requantize(lo, hi, frac, rounding, overflow) if lo.ndim == hi.ndim == frac.ndim == 0:
+            inside = bool((y.lo > lo).all() and (y.hi < hi).all())
+            if rounding not in FLOAT_ROUNDINGS:
                 return None
-            if into.overflow not in (Overflow.SAT, Overflow.SAT_SYM) and not inside:
+            if overflow not in (Overflow.SAT, Overflow.SAT_SYM) and not inside:
                 return None
-            return Round(source, grid - into.type.frac, into.rounding, into.lo, into.type.hi)
+            return Round(source, grid - int(frac), rounding, int(lo), int(hi))
         case primitives.Rescale(multiplier, offset, shift, lo, hi, _):
-            return Scale(source, zero + multiplier, zero + offset, shift, lo, hi)
-        case primitives.Steps(thresholds, base, jump, _):
-            return Count(source, thresholds.astype(np.float64), zero + base, zero + jump)
+            uniform = bool((x.frac == grid).all())
+            if not uniform or max(a.ndim for a in (multiplier, offset, shift)) > 1 or lo.ndim or hi.ndim:
+                return None
+            shifts = np.broadcast_to(shift, (channels,)).astype(np.int64)
+            return Scale(source, zero + multiplier, zero + offset, shifts, int(lo), int(hi))
     return None
 
 

@@ -1,105 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network as the user knows it: named layers in topological order, constants in real values.
 
-Frontends build it, nothing here knows where it came from.  What a layer *means* is in `l1ml.graph.layers`.
+Frontends build it, nothing here knows where it came from.  What a layer *means* is in `l1ml.graph.layers`,
+one module per family; all of them can be had from here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from l1ml.errors import ModelError
-from l1ml.types.arrays import RealArray
-from l1ml.types.fixed import Quantizer
+from l1ml.graph.layers.activation import Affine, Map, Relu, Softmax
+from l1ml.graph.layers.base import Input, Layer, Weighted
+from l1ml.graph.layers.conv import Conv
+from l1ml.graph.layers.linear import Dense, Einsum, Embedding
+from l1ml.graph.layers.merge import Concat, Dot, Einsum2, MatMul, Merge
+from l1ml.graph.layers.norm import LayerNorm
+from l1ml.graph.layers.pool import GlobalPool, Pool
+from l1ml.graph.layers.quantize import Quantize, QuantizeEach, Sign
+from l1ml.graph.layers.recurrent import Recurrent
+from l1ml.graph.layers.reduce import Reduce
+from l1ml.graph.layers.select import ArgMax, Compare, Constant, TopK, Where
+from l1ml.graph.layers.shape import Reshape, Take
+from l1ml.graph.layers.traced import Traced
 
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """One step of the network; its name is also the name of the tensor it makes.
-
-    Args:
-        name: as in the model file, unique.  Steps that the file does not name get a suffix
-            (``fc1.linear`` before the activation of a Dense layer ``fc1``).
-        inputs: names of the layers it reads.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Input(Layer):
-    """An input of the network; ``shape`` is without the batch axis.
-
-    ``quantizer`` is None until the user or the network gives the input a type.
-    """
-
-    shape: tuple[int, ...]
-    quantizer: Quantizer | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Layer):
-    """``x @ kernel + bias`` on the last axis.
-
-    Args:
-        kernel: (n_in, n_out), the *quantized* values, exact in float64; None-quantized (float) layers
-            carry ``exact=False`` and are refused until a type is given.
-        bias: (n_out,) or None.
-        exact: True when the framework's own quantizers put kernel and bias on a grid.
-        quantizers: text of the quantizers for reports, e.g. ``{"kernel": "quantized_bits(6,0,alpha=1)"}``.
-    """
-
-    kernel: RealArray
-    bias: RealArray | None
-    exact: bool = True
-    quantizers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Quantize(Layer):
-    """Convert into a fixed-point type: QActivation, quantized_relu (an unsigned type), QONNX Quant."""
-
-    quantizer: Quantizer
-
-
-@dataclass(frozen=True, eq=False)
-class Sign(Layer):
-    """+1 where x >= 0, else -1, times ``scale`` (a power of two): quantized_bits(1), BipolarQuant."""
-
-    scale: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Relu(Layer):
-    """``max(x, 0)``."""
-
-
-@dataclass(frozen=True, eq=False)
-class Affine(Layer):
-    """``float32(float32(x * scale) + offset)`` per channel of the last axis: BatchNormalization at inference.
-
-    Args:
-        scale: (channels,) or scalar (), float32 values as the framework computes them.
-        offset: same shape.
-    """
-
-    scale: np.ndarray
-    offset: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Reshape(Layer):
-    """New shape without the batch axis, C order; Flatten is ``(-1,)`` resolved to a number."""
-
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax(Layer):
-    """Softmax over the last axis.  As the last layer it is dropped: the block gives logits."""
+__all__ = [
+    "Affine", "ArgMax", "Compare", "Concat", "Constant", "Conv", "Dense", "Dot", "Einsum", "Einsum2", "Embedding",
+    "GlobalPool", "Input", "Layer", "LayerNorm", "Map", "MatMul", "Merge", "Model", "Pool", "Quantize",
+    "QuantizeEach", "Recurrent", "Reduce", "Relu", "Reshape", "Sign", "Softmax", "Take", "TopK", "Traced",
+    "Weighted", "Where",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

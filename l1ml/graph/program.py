@@ -9,28 +9,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from enum import Enum
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from l1ml.errors import ModelError
+from l1ml.errors import L1mlError, ModelError
 from l1ml.graph.primitives import Primitive
 from l1ml.graph.tensor import TensorType
 from l1ml.types.arrays import IntArray
-from l1ml.types.fixed import Quantizer
+from l1ml.types.fixed import Overflow, Quantizer, Rounding
 from l1ml.types.intrange import IntType
 
-SCHEMA = "l1ml-network/1"
+SCHEMA = "l1ml-network/2"
+MAX_TEXT = 1 << 28
+"""Characters of a file that is read."""
+
+MAX_ELEMENTS = 1 << 24
+"""Elements of all tensors together in a file that is read."""
+
+MAX_WORK = 1 << 32
+"""Integers that inferring the types of a file may look at."""
+
+MAX_INTEGER = 1 << 62
+MAX_AXES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class TensorStep:
-    """One primitive: reads tensor ``source``, makes the next tensor; ``layer`` says whose it is."""
+    """One primitive: reads tensors ``sources``, makes the next tensor; ``layer`` says whose it is."""
 
     op: Primitive
-    source: int
+    sources: tuple[int, ...]
     layer: str
     type: TensorType
 
@@ -43,7 +57,7 @@ class NetInput:
     shape: tuple[int, ...]
     quantizer: Quantizer
 
-    @property
+    @cached_property
     def type(self) -> TensorType:
         """The tensor type of the port: every code of the fixed-point type may arrive."""
         kind = self.quantizer.type
@@ -59,12 +73,14 @@ class TensorProgram:
         steps: in order.
         outputs: (name, tensor) of every output.
         marks: (layer name, tensor) of every layer a user may want to see.
+        approximations: (layer name, what) where the network is not exactly what the framework computes.
     """
 
     inputs: tuple[NetInput, ...]
     steps: tuple[TensorStep, ...]
     outputs: tuple[tuple[str, int], ...]
     marks: tuple[tuple[str, int], ...] = ()
+    approximations: tuple[tuple[str, str], ...] = ()
 
     def type_of(self, tensor: int) -> TensorType:
         """Return the type of a tensor."""
@@ -76,27 +92,50 @@ class TensorProgram:
         return enumerate(self.steps, start=len(self.inputs))
 
     def verify(self) -> None:
-        """Check that every step reads an earlier tensor and carries the type its primitive infers."""
+        """Check that every step reads earlier tensors and carries the type its primitive infers."""
+        self.verify_wiring()
         for tensor, step in self.numbered():
-            assert 0 <= step.source < tensor, f"tensor {tensor} reads {step.source}"
-            inferred = step.op.infer(self.type_of(step.source))
+            inferred = step.op.infer(*(self.type_of(s) for s in step.sources))
             same = all(
                 np.array_equal(getattr(inferred, f), getattr(step.type, f)) for f in ("lo", "hi", "frac")
             )
             assert same, f"tensor {tensor} ({step.layer}) does not have the inferred type"
+
+    def verify_wiring(self) -> None:
+        """Check that steps, outputs and marks name tensors that exist before them."""
+        for tensor, step in self.numbered():
+            assert all(0 <= s < tensor for s in step.sources), f"tensor {tensor} reads {step.sources}"
+        assert self.inputs, "no inputs"
         assert self.outputs, "no outputs"
         assert all(0 <= t < len(self.inputs) + len(self.steps) for _, t in (*self.outputs, *self.marks))
 
-    def emulate(self, inputs: list[IntArray]) -> list[IntArray]:
-        """Return the codes of every tensor, one primitive at a time in int64: the slow reference.
+    def emulate(self, inputs: Sequence[IntArray], wanted: Sequence[int] | None = None) -> list[IntArray]:
+        """Return the codes of tensors, one primitive at a time in int64: the slow reference.
 
         Args:
             inputs: codes per input, each (events, *shape).
+            wanted: the tensors to return; None for all.  Others are forgotten as soon as nobody reads
+                them any more.
         """
-        tensors = list(inputs)
-        for step in self.steps:
-            tensors.append(step.op.emulate(tensors[step.source], self.type_of(step.source)))
-        return tensors
+        if wanted is None:
+            return [codes for _, codes in self.walk(inputs)]
+        asked = set(wanted)
+        made = {tensor: codes for tensor, codes in self.walk(inputs) if tensor in asked}
+        return [made[tensor] for tensor in wanted]
+
+    def walk(self, inputs: Sequence[IntArray]) -> Iterator[tuple[int, IntArray]]:
+        """Yield (tensor, codes) in order; a tensor is forgotten once nobody reads it any more."""
+        events = len(inputs[0])
+        last = {s: tensor for tensor, step in self.numbered() for s in step.sources}
+        held: dict[int, IntArray] = dict(enumerate(inputs))
+        yield from enumerate(inputs)
+        for tensor, step in self.numbered():
+            made = step.op.emulate([held[s] for s in step.sources], [self.type_of(s) for s in step.sources])
+            held[tensor] = np.broadcast_to(made, (events, *step.type.shape))
+            yield tensor, held[tensor]
+            for source in {*step.sources, tensor}:
+                if last.get(source, tensor) <= tensor:
+                    del held[source]
 
     @property
     def digest(self) -> str:
@@ -115,31 +154,52 @@ def loads(text: str, where: str) -> TensorProgram:
         ModelError: the text is not such a network.
     """
     try:
-        data = json.loads(text)
-        if data["schema"] != SCHEMA:
-            raise ModelError(
-                f"network has schema {data['schema']!r}; this version reads {SCHEMA!r}", where=(where,)
-            )
-        inputs = tuple(
-            NetInput(str(i["name"]), tuple(int(n) for n in i["shape"]), Quantizer.parse(i["type"]))
-            for i in data["inputs"]
-        )
-        types = [i.type for i in inputs]
-        steps: list[TensorStep] = []
-        for item in data["steps"]:
-            op, source = _op_from(item), int(item["source"])
-            if not 0 <= source < len(types):
-                raise ModelError(f"step {len(steps)} reads tensor {source}", where=(where,))
-            types.append(op.infer(types[source]))
-            steps.append(TensorStep(op, source, str(item["layer"]), types[-1]))
-        pairs = [tuple((str(n), int(t)) for n, t in data[key]) for key in ("outputs", "marks")]
-        program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1])
-        program.verify()
-    except (KeyError, TypeError, ValueError, AssertionError, RecursionError, OverflowError) as error:
+        return _loads(text, where)
+    except (
+        KeyError, TypeError, ValueError, AssertionError, RecursionError, OverflowError, IndexError, MemoryError,
+        L1mlError,
+    ) as error:  # fmt: skip
+        if isinstance(error, ModelError) and error.where:
+            raise
         raise ModelError(
             f"not a network of this tool: {error!r}", where=(where,), fix="run l1ml convert again"
         ) from error
+
+
+def _loads(text: str, where: str) -> TensorProgram:
+    if len(text) > MAX_TEXT:
+        raise ModelError(f"a network of {len(text)} characters; at most {MAX_TEXT} are read", where=(where,))
+    data = json.loads(text)
+    if data["schema"] != SCHEMA:
+        raise ModelError(
+            f"network has schema {data['schema']!r}; this version reads {SCHEMA!r}", where=(where,),
+            fix="run l1ml convert again",
+        )  # fmt: skip
+    inputs = tuple(
+        NetInput(_text(i["name"]), _shape(i["shape"]), Quantizer.parse(i["type"])) for i in data["inputs"]
+    )
+    elements, work = sum(prod(i.shape) for i in inputs), 0
+    _limited(elements, work)
+    types = [i.type for i in inputs]
+    steps: list[TensorStep] = []
+    for item in data["steps"]:
+        op, sources = _op_from(item), tuple(_whole(n) for n in item["sources"])
+        if not all(0 <= source < len(types) for source in sources):
+            raise ValueError(f"step {len(steps)} reads tensors {sources}")
+        shapes = [types[source].shape for source in sources]
+        elements, work = elements + prod(op.shape_of(*shapes)), work + op.work(*shapes)
+        _limited(elements, work)
+        types.append(op.infer(*(types[source] for source in sources)))
+        steps.append(TensorStep(op, sources, _text(item["layer"]), types[-1]))
+    pairs = [tuple((_text(name), _whole(t)) for name, t in data[key]) for key in ("outputs", "marks")]
+    program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1])
+    program.verify_wiring()
     return program
+
+
+def _limited(elements: int, work: int) -> None:
+    if elements > MAX_ELEMENTS or work > MAX_WORK:
+        raise ValueError(f"{elements} elements and {work} products are more than this version reads")
 
 
 def _canonical(data: dict[str, Any]) -> bytes:
@@ -150,7 +210,9 @@ def _to_dict(program: TensorProgram, *, names: bool) -> dict[str, Any]:
     data: dict[str, Any] = {
         "schema": SCHEMA,
         "inputs": [{"shape": list(i.shape), "type": str(i.quantizer)} for i in program.inputs],
-        "steps": [{"op": type(s.op).__name__, "source": s.source, **_params(s.op)} for s in program.steps],
+        "steps": [
+            {"op": type(s.op).__name__, "sources": list(s.sources), **_params(s.op)} for s in program.steps
+        ],
         "outputs": [t for _, t in program.outputs],
     }
     if names:
@@ -160,37 +222,64 @@ def _to_dict(program: TensorProgram, *, names: bool) -> dict[str, Any]:
             item["layer"] = step.layer
         data["outputs"] = [list(pair) for pair in program.outputs]
         data["marks"] = [list(pair) for pair in program.marks]
+        data["approximations"] = [list(pair) for pair in program.approximations]
     return data
 
 
 def _params(op: Primitive) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for field in fields(op):
-        value = getattr(op, field.name)
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        elif isinstance(value, Quantizer):
-            value = str(value)
-        elif isinstance(value, tuple):
-            value = list(value)
-        out[field.name] = value
-    return out
+    return {field.name: _plain(getattr(op, field.name)) for field in fields(op)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _op_from(item: dict[str, Any]) -> Primitive:
     kind = Primitive.PRIMITIVES.get(str(item["op"]))
     if kind is None:
         raise ValueError(f"unknown operation {item['op']!r}")
-    values: dict[str, Any] = {}
-    for field in fields(kind):
-        value = item[field.name]
-        if field.type == "IntArray":
-            value = np.array(value, dtype=np.int64)
-        elif field.type == "Quantizer":
-            value = Quantizer.parse(str(value))
-        elif field.type == "int":
-            value = int(value)
-        else:
-            value = tuple(int(n) for n in value)
-        values[field.name] = value
-    return kind(**values)
+    return kind(**{field.name: _FIELDS[str(field.type)](item[field.name]) for field in fields(kind)})
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or abs(value) > MAX_INTEGER:
+        raise ValueError(f"{str(value)[:40]} where an integer is expected")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]} where a text is expected")
+    return value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(_whole(n) for n in value)
+    if min(shape, default=0) < 0 or len(shape) > MAX_AXES:
+        raise ValueError(f"{shape} is no shape")
+    return shape
+
+
+def _integers(value: Any) -> IntArray:
+    array = np.array(value)
+    if array.ndim > MAX_AXES + 1 or (array.size and array.dtype.kind != "i"):
+        raise ValueError("no array of integers")
+    return array.astype(np.int64)
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "IntArray": _integers,
+    "int": _whole,
+    "str": _text,
+    "Rounding": Rounding,
+    "Overflow": Overflow,
+    "tuple[int, ...]": lambda value: tuple(_whole(n) for n in value),
+    "tuple[tuple[int, int], ...]": lambda value: tuple((_whole(a), _whole(b)) for a, b in value),
+}
+"""How the fields of primitives are read from JSON, by the text of their annotation."""

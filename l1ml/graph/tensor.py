@@ -11,6 +11,9 @@ from l1ml.errors import RangeError
 from l1ml.types.arrays import IntArray
 from l1ml.types.intrange import MAX_WIDTH, IntType
 
+MAX_FRAC = 900
+"""Binary points beyond this are refused: float64 holds every value of a tensor exactly."""
+
 
 @dataclass(frozen=True, eq=False)
 class TensorType:
@@ -27,10 +30,16 @@ class TensorType:
     frac: IntArray
 
     def __post_init__(self) -> None:
+        for name in ("lo", "hi", "frac"):
+            array = np.asarray(getattr(self, name), dtype=np.int64).view()
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
         assert self.lo.shape == self.hi.shape == self.frac.shape
         assert bool((self.lo <= self.hi).all()), "empty range"
-        for array in (self.lo, self.hi, self.frac):
-            array.setflags(write=False)
+        if self.size:
+            check_width(self.lo, self.hi, "a tensor")
+            if max(int(self.frac.max()), -int(self.frac.min())) > MAX_FRAC:
+                raise RangeError(f"a tensor has a binary point more than {MAX_FRAC} bits away")
 
     @classmethod
     def of(cls, shape: tuple[int, ...], kind: IntType) -> TensorType:
@@ -61,7 +70,8 @@ class TensorType:
         """Return ``(lo, hi)`` expressed in LSBs of ``2**-frac``, which must be fine enough."""
         shift = frac - self.frac
         assert bool((shift >= 0).all())
-        if int(shift.max(initial=0)) + self.max_width > MAX_WIDTH:
+        peak = np.maximum(np.abs(self.lo.astype(np.float64)), np.abs(self.hi.astype(np.float64)))
+        if float(np.ldexp(peak, shift).max(initial=0.0)) >= 2.0 ** (MAX_WIDTH - 1):
             raise RangeError(
                 f"LSBs are {int(shift.max())} bits apart: a common grid needs more than {MAX_WIDTH} bits",
                 fix="quantize this tensor to one type first",
@@ -71,19 +81,29 @@ class TensorType:
     @property
     def max_width(self) -> int:
         """Bits of the widest element."""
-        return max((self.at(k).width for k in range(self.size)), default=0)
+        if not self.size:
+            return 0
+        signed = self.lo < 0  # an element without negative values needs no sign bit
+        plain = int(self.hi[~signed].max(initial=0)).bit_length()
+        if not bool(signed.any()):
+            return plain
+        return max(plain, int(np.maximum(self.hi, ~self.lo)[signed].max()).bit_length() + 1)
 
     def reshaped(self, shape: tuple[int, ...]) -> TensorType:
         """Return the same elements in another shape, C order."""
         return TensorType(self.lo.reshape(shape), self.hi.reshape(shape), self.frac.reshape(shape))
 
     def __str__(self) -> str:
-        lo, hi = float((self.lo * 2.0**-self.frac).min()), float((self.hi * 2.0**-self.frac).max())
+        if not self.size:
+            return f"{list(self.shape)} empty"
+        lo, hi = float(np.ldexp(self.lo, -self.frac).min()), float(np.ldexp(self.hi, -self.frac).max())
         return f"{list(self.shape)} {lo:g}..{hi:g} frac {int(self.frac.min())}..{self.max_frac}"
 
 
 def check_width(lo: IntArray, hi: IntArray, what: str) -> None:
     """Refuse ranges that leave int64 arithmetic no headroom."""
     bound = 1 << (MAX_WIDTH - 1)
-    if int(lo.min(initial=0)) < -bound or int(hi.max(initial=0)) >= bound:
+    if int(lo.min(initial=0)) >= -bound and int(hi.max(initial=0)) < bound:
+        return
+    if bool((lo < -bound).any()) or bool((hi >= np.where(lo < 0, bound, 2 * bound)).any()):
         raise RangeError(f"{what} needs more than {MAX_WIDTH} bits", fix="quantize its inputs to fewer bits")

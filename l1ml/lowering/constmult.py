@@ -2,8 +2,7 @@
 """Constant matrices as shift-add graphs: the one adapter to alkaid's solver.
 
 The solver is used as a search only.  Its answer is checked here by exact linear-form propagation: every
-wire is known as an integer combination of the inputs, the outputs must be the columns of the matrix, and
-the range of every wire follows from its combination, tighter than interval arithmetic of two operands.
+node is known as an integer combination of the inputs, and the outputs must be the columns of the matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from l1ml.dataflow.build import Builder, Element
 from l1ml.errors import ToolError
 from l1ml.types.arrays import IntArray
 from l1ml.types.intrange import IntType
@@ -102,48 +100,6 @@ class AdderGraph:
             if any(int(m) != int(w) for m, w in zip(made, matrix[:, column], strict=True)):
                 return column
         return None
-
-
-def emit(build: Builder, inputs: Sequence[Element], matrix: IntArray, frac: int, layer: int) -> list[Element]:
-    """Add the wires of ``x @ (matrix * 2**-frac)`` to a Dataflow.
-
-    Args:
-        build: where the steps go.
-        inputs: elements of x, any binary points.
-        matrix: (n_in, n_out) integers.
-        frac: fraction bits of the matrix.
-        layer: index of the layer.
-
-    Returns:
-        One element per column.
-    """
-    live = [n for n in range(len(inputs)) if np.any(matrix[n]) and not build.is_zero(inputs[n].wire)]
-    if not live:
-        return [build.constant(0, 0, layer) for _ in range(matrix.shape[1])]
-    kinds = [build.kind(inputs[n]) for n in live]
-    graph = solve(matrix[live], kinds)
-    common = max(k.frac for k in kinds)
-    lo, hi = (np.array([n << (common - k.frac) for n, k in zip(end, kinds, strict=True)], dtype=np.int64)
-              for end in ([k.lo for k in kinds], [k.hi for k in kinds]))  # fmt: skip
-    nodes = [replace(inputs[n], frac=inputs[n].frac + frac) for n in live]
-    forms = graph.forms()
-    for number, term in enumerate(graph.terms):
-        coefficients, exponent = forms[graph.n_inputs + number]
-        low = int(np.minimum(coefficients * lo, coefficients * hi).sum())
-        high = int(np.maximum(coefficients * lo, coefficients * hi).sum())
-        second = nodes[term.second]
-        moved = replace(second, frac=second.frac - term.shift)
-        tight = (low, high, common - exponent + frac)
-        nodes.append(build.sum(nodes[term.first], moved, layer, negate_b=term.negate_second, tight=tight))
-    out = []
-    for output in graph.outputs:
-        if output is None:
-            out.append(build.constant(0, 0, layer))
-            continue
-        node, shift, negate = output
-        element = replace(nodes[node], frac=nodes[node].frac - shift)
-        out.append(build.negative(element) if negate else element)
-    return out
 
 
 def solve(matrix: IntArray, kinds: Sequence[IntType]) -> AdderGraph:

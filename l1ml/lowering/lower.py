@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import singledispatch
-
-import numpy as np
-
 from l1ml.dataflow.build import Builder, Element, Mark
-from l1ml.dataflow.op import Floor, Wrap
 from l1ml.dataflow.program import Dataflow
-from l1ml.errors import ModelError
 from l1ml.graph import primitives
-from l1ml.graph.program import TensorProgram
-from l1ml.graph.tensor import TensorType
-from l1ml.lowering import constmult
+from l1ml.graph.program import TensorProgram, TensorStep
+from l1ml.lowering import elementwise, several
+from l1ml.lowering.rules import Elements, Place, array, lower_op, spread
 from l1ml.types.fixed import Overflow, Rounding
+
+RULES = (elementwise, several)
+"""Modules that enter rules into `lower_op` when they are imported."""
 
 
 def lower(program: TensorProgram) -> Dataflow:
@@ -24,203 +20,146 @@ def lower(program: TensorProgram) -> Dataflow:
 
     Input wires are the elements of all inputs in order, C order within one.
     """
-    kinds = [port.type.at(k) for port in program.inputs for k in range(port.type.size)]
-    build = Builder(tuple(kinds))
-    tensors: list[list[Element]] = []
-    first = 0
-    for port in program.inputs:
-        tensors.append([Element(first + k, port.type.at(k).frac) for k in range(port.type.size)])
-        first += port.type.size
-    readers = [
-        sum(s.source == t for s in program.steps) for t in range(len(program.inputs) + len(program.steps))
-    ]
-    observed = {tensor for _, tensor in program.outputs}
-    skip: set[int] = set()
-    pending: dict[int, list[int]] = {}  # constants that the next layer adds
-    for tensor, step in program.numbered():
-        if tensor in skip:
-            continue
-        layer = build.layer(step.layer)
-        following = program.steps[tensor + 1 - len(program.inputs)] if tensor + 1 < len(readers) else None
-        joined = None
-        if (
-            isinstance(step.op, primitives.AddConst)
-            and following is not None
-            and isinstance(following.op, primitives.Requantize)
-            and following.source == tensor
-            and readers[tensor] == 1
-            and tensor not in observed
-        ):
-            after = build.layer(following.layer)
-            source = tensors[step.source]
-            joined = _add_and_requantize(
-                step.op, following.op, build, source, program.type_of(step.source), after
+    return _Lowering(program).flow()
+
+
+class _Lowering:
+    def __init__(self, program: TensorProgram) -> None:
+        self.program = program
+        self.build = Builder(tuple(p.type.at(k) for p in program.inputs for k in range(p.type.size)))
+        self.tensors: list[Elements] = []
+        first = 0
+        for port in program.inputs:
+            elements = (Element(first + k, port.type.at(k).frac) for k in range(port.type.size))
+            self.tensors.append(array(elements, port.type.shape))
+            first += port.type.size
+        self.readers = [0] * (len(program.inputs) + len(program.steps))
+        for step in program.steps:
+            for source in step.sources:
+                self.readers[source] += 1
+        for _, tensor in program.outputs:
+            self.readers[tensor] += 1
+        self.pending: dict[int, list[int]] = {}  # constants that the next layer adds
+        self.moved: dict[int, list[bool]] = {}  # which of them
+
+    def flow(self) -> Dataflow:
+        program = self.program
+        for tensor, step in program.numbered():
+            layer = self.build.layer(step.layer)
+            if isinstance(step.op, primitives.AddConst):
+                following = self._quantizer_behind(tensor)
+                if following is not None:
+                    self.tensors.append(self._bias(tensor, step, following, layer))
+                    continue
+            if isinstance(step.op, primitives.Requantize) and step.sources[0] in self.moved:
+                made = self._biased(step.sources[0], step, layer)
+            else:
+                made = self._made(step, layer)
+            self.tensors.append(made)
+        outputs = [e for _, t in program.outputs for e in self.tensors[t].flat]
+        types = [program.type_of(t).at(k) for _, t in program.outputs for k in range(program.type_of(t).size)]
+        marks = [
+            Mark(
+                self.build.layer(name),
+                list(self.tensors[t].flat),
+                [program.type_of(t).at(k) for k in range(program.type_of(t).size)],
+                self.pending.get(t),
             )
-            pending[tensor] = _on_grid_of(program.type_of(tensor), step.op)
-        if joined is None:
-            pending.pop(tensor, None)
-        else:
-            tensors += [tensors[step.source], joined]  # the sum itself is never made
-            skip.add(tensor + 1)
-            continue
-        tensors.append(_lower(step.op, build, tensors[step.source], program.type_of(step.source), layer))
-    outputs = [e for _, t in program.outputs for e in tensors[t]]
-    types = [program.type_of(t).at(k) for _, t in program.outputs for k in range(program.type_of(t).size)]
-    marks = [
-        Mark(
-            build.layer(name),
-            tensors[t],
-            [program.type_of(t).at(k) for k in range(program.type_of(t).size)],
-            pending.get(t),
+            for name, t in program.marks
+        ]
+        return self.build.finish(outputs, types, marks)
+
+    def _made(self, step: TensorStep, layer: int) -> Elements:
+        """Lower a primitive; its own proof of the ranges counts, too."""
+        xs = [self.tensors[s] for s in step.sources]
+        return self._within(lower_op(step.op, self._place(step, layer), *xs), step, layer)
+
+    def _within(self, made: Elements, step: TensorStep, layer: int) -> Elements:
+        kinds = (step.type.at(k) for k in range(step.type.size))
+        return array(
+            (self.build.within(e, kind, layer) for e, kind in zip(made.flat, kinds, strict=True)), made.shape
         )
-        for name, t in program.marks
-    ]
-    return build.finish(outputs, types, marks)
+
+    def _place(self, step: TensorStep, layer: int) -> Place:
+        types = tuple(self.program.type_of(s) for s in step.sources)
+        return Place(self.build, layer, types, step.type)
+
+    def _quantizer_behind(self, tensor: int) -> primitives.Requantize | None:
+        """Return the quantizer that alone reads a sum, right behind it."""
+        steps, at = self.program.steps, tensor + 1 - len(self.program.inputs)
+        if self.readers[tensor] != 1 or at >= len(steps) or steps[at].sources != (tensor,):
+            return None
+        op = steps[at].op
+        return op if isinstance(op, primitives.Requantize) else None
+
+    def _bias(self, tensor: int, step: TensorStep, quantize: primitives.Requantize, layer: int) -> Elements:
+        """Return the sums, without the constants that the quantizer behind adds: one carry chain does both.
+
+        ``round(x + n) == round(x) + n`` for integers n; round-half-even needs n even, or `Requantize` to know
+        the parity: only even ones are moved.  Of the elements of one grid all are moved, or none.
+        """
+        assert isinstance(step.op, primitives.AddConst)
+        x = self.tensors[step.sources[0]]
+        constants, grids = spread(step.op.constant, x.shape), spread(quantize.frac, x.shape)
+        movable = [
+            _on_grid(n, step.op.frac - grid, quantize) for n, grid in zip(constants, grids, strict=True)
+        ]
+        whole = dict.fromkeys(grids, True)
+        for grid, free in zip(grids, movable, strict=True):
+            whole[grid] &= free
+        moved = [whole[grid] for grid in grids]
+        if not any(moved):
+            return self._made(step, layer)
+        place = self._place(step, layer)
+        frac = step.type.frac.ravel().tolist()
+        self.moved[tensor] = moved
+        self.pending[tensor] = [
+            n << (own - step.op.frac) if free else 0
+            for n, own, free in zip(constants, frac, moved, strict=True)
+        ]
+        out = (
+            element if free else elementwise.add_constant(place, element, n, step.op.frac)
+            for element, n, free in zip(x.flat, constants, moved, strict=True)
+        )
+        return array(out, x.shape)
+
+    def _biased(self, tensor: int, step: TensorStep, layer: int) -> Elements:
+        """Return the quantized sums whose constants were left to the rounding."""
+        op, x = step.op, self.tensors[tensor]
+        assert isinstance(op, primitives.Requantize)
+        sums = self.program.steps[tensor - len(self.program.inputs)].op
+        assert isinstance(sums, primitives.AddConst)
+        constants = spread(sums.constant, x.shape)
+        bounds = [spread(values, x.shape) for values in (op.lo, op.hi, op.frac)]
+        place, build = self._place(step, layer), self.build
+        offsets = [
+            _moved(n, sums.frac - grid) if free else 0
+            for n, grid, free in zip(constants, bounds[2], self.moved[tensor], strict=True)
+        ]
+        rounded = [
+            elementwise.round_to(build, e, grid, op.rounding, layer, n)
+            for e, grid, n in zip(x.flat, bounds[2], offsets, strict=True)
+        ]
+        out = (
+            elementwise.overflow(op.overflow, place, elementwise.on_grid(build, e, grid, layer), lo, hi)
+            for e, lo, hi, grid in zip(rounded, *bounds, strict=True)
+        )
+        return self._within(array(out, x.shape), step, layer)
 
 
-def _on_grid_of(kind: TensorType, op: primitives.AddConst) -> list[int]:
-    """Return the constants of a sum in LSBs of its result."""
-    constants = np.broadcast_to(op.constant, kind.shape) << (kind.frac - op.frac)
-    return [int(n) for n in constants.ravel()]
+def _on_grid(constant: int, drop: int, quantize: primitives.Requantize) -> bool:
+    """Tell whether a constant, ``drop`` bits finer than the quantizer's grid, may be added after rounding."""
+    if quantize.overflow not in (Overflow.SAT, Overflow.SAT_SYM):
+        return False
+    if drop > 0 and constant & ((1 << drop) - 1):
+        return False
+    offset = _moved(constant, drop)
+    if quantize.rounding is Rounding.RND_CONV:
+        return not offset & 1
+    # These look at the sign of the sum.
+    signs = (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF)
+    return not offset or quantize.rounding not in signs
 
 
-def _add_and_requantize(
-    bias: primitives.AddConst,
-    quantize: primitives.Requantize,
-    build: Builder,
-    x: list[Element],
-    kind: TensorType,
-    layer: int,
-) -> list[Element] | None:
-    """Move a bias that lies on the quantizer's grid behind the rounding: one carry chain does both.
-
-    ``round(x + n) == round(x) + n`` for integers n; round-half-even needs n even, or `Requantize` to know
-    the parity: only even ones are moved.
-    """
-    into = quantize.into
-    if into.overflow not in (Overflow.SAT, Overflow.SAT_SYM) or len(kind.shape) != 1:
-        return None
-    down = bias.frac - into.type.frac
-    constant = np.broadcast_to(bias.constant, kind.shape)
-    offset = constant >> down if down >= 0 else constant << -down
-    if down > 0 and not np.array_equal(offset << down, constant):
-        return None
-    if into.rounding is Rounding.RND_CONV and bool((offset & 1).any()):
-        return None
-    if into.rounding in (Rounding.TRN_ZERO, Rounding.RND_ZERO, Rounding.RND_INF) and bool(offset.any()):
-        return None  # these look at the sign of the sum
-    frac, lo, hi = into.type.frac, into.lo, into.type.hi
-    rounded = [build.round(e, frac, into.rounding, layer, int(n)) for e, n in zip(x, offset, strict=True)]
-    return [build.clip(_on_grid(build, e, frac, layer), lo, hi, layer) for e in rounded]
-
-
-def _on_grid(build: Builder, element: Element, frac: int, layer: int) -> Element:
-    """Return the element with exactly ``frac`` fraction bits (a sum may have kept a coarser grid)."""
-    element = build.positive(element, layer)
-    if element.frac == frac:
-        return element
-    return Element(build.add(Floor(element.frac - frac), (element.wire,), layer, frac), frac)
-
-
-@singledispatch
-def _lower(
-    op: primitives.Primitive, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    raise AssertionError(f"{type(op).__name__} has no lowering")
-
-
-@_lower.register
-def _matmul(
-    op: primitives.ConstMatmul, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    n_in = op.matrix.shape[0]
-    out: list[Element] = []
-    for first in range(0, len(x), n_in):
-        out += constmult.emit(build, x[first : first + n_in], op.matrix, op.frac, layer)
-    return out
-
-
-@_lower.register
-def _add_const(
-    op: primitives.AddConst, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    constants = np.broadcast_to(op.constant, kind.shape).ravel()
-    return [
-        build.sum(e, build.constant(int(n), op.frac, layer), layer) if n else e
-        for e, n in zip(x, constants, strict=True)
-    ]
-
-
-@_lower.register
-def _quantize(
-    op: primitives.Requantize, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    into, frac = op.into, op.into.type.frac
-    out = []
-    for element in x:
-        rounded = _on_grid(build, build.round(element, frac, into.rounding, layer), frac, layer)
-        raw = build.kind(rounded)
-        if into.overflow in (Overflow.SAT, Overflow.SAT_SYM) or (
-            into.type.lo <= raw.lo and raw.hi <= into.type.hi
-        ):
-            out.append(build.clip(rounded, into.lo, into.type.hi, layer))
-        elif into.overflow is Overflow.WRAP:
-            wire = build.add(Wrap(into.type.width, into.type.signed), (rounded.wire,), layer, frac)
-            out.append(Element(wire, frac))
-        else:
-            raise ModelError(
-                f"a tensor overflows {into}: SAT_ZERO is not built in hardware",
-                fix="use SAT, SAT_SYM or WRAP, or a wider type",
-            )
-    return out
-
-
-@_lower.register
-def _relu(
-    op: primitives.Relu, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    return [build.clip(element, 0, max(build.kind(element).hi, 0), layer) for element in x]
-
-
-@_lower.register
-def _rescale(
-    op: primitives.Rescale, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    out = []
-    grid = kind.max_frac
-    channels = len(op.multiplier)
-    for number, element in enumerate(x):
-        c = number % channels
-        # In integers of the common grid: the product keeps that grid's LSB as unit.
-        unit = replace(element, frac=element.frac - grid)
-        (product,) = constmult.emit(build, [unit], np.array([[op.multiplier[c]]], dtype=np.int64), 0, layer)
-        total = build.sum(product, build.constant(int(op.offset[c]), 0, layer), layer)
-        floor = build.round(total, -int(op.shift[c]), Rounding.TRN, layer)
-        clipped = build.clip(floor, op.lo, op.hi, layer)
-        out.append(Element(clipped.wire, op.frac))
-    return out
-
-
-@_lower.register
-def _steps(
-    op: primitives.Steps, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    out = []
-    for number, element in enumerate(x):
-        c = number % len(op.base)
-        scale = kind.max_frac - element.frac
-        bits = [build.at_least(element, -(-int(t) >> scale), layer) for t in op.thresholds[c]]
-        while len(bits) > 1:  # a balanced tree: the shortest path
-            pairs = [build.sum(a, b, layer) for a, b in zip(bits[::2], bits[1::2], strict=False)]
-            bits = pairs + bits[len(pairs) * 2 :]
-        (jump,) = constmult.emit(build, [bits[0]], np.array([[op.step[c]]], dtype=np.int64), 0, layer)
-        total = build.sum(jump, build.constant(int(op.base[c]), 0, layer), layer)
-        out.append(replace(total, frac=total.frac + op.frac))
-    return out
-
-
-@_lower.register
-def _reshape(
-    op: primitives.Reshape, build: Builder, x: list[Element], kind: TensorType, layer: int
-) -> list[Element]:
-    return x
+def _moved(constant: int, drop: int) -> int:
+    return constant >> drop if drop > 0 else constant << -drop

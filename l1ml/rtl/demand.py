@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from l1ml.dataflow.op import Constant
 from l1ml.dataflow.program import Port
-from l1ml.rtl.expressions import MODULAR, Operand, expression, literal
+from l1ml.rtl.expressions import MODULAR, expression
+from l1ml.rtl.operands import Operand, literal
 from l1ml.schedule.pipeline import Pipeline
 
 Bits = tuple[int, int]

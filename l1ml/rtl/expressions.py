@@ -10,82 +10,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import singledispatch
 
-from l1ml.dataflow.op import AtLeast, Clip, Constant, Floor, Increment, Negate, Op, RoundUp, ShiftAdd, Wrap
+from l1ml.dataflow.op import (
+    AtLeast,
+    Bitwise,
+    Clip,
+    Compare,
+    Constant,
+    Floor,
+    Increment,
+    Lookup,
+    Multiply,
+    Negate,
+    NonZero,
+    Not,
+    Op,
+    RoundUp,
+    Select,
+    ShiftAdd,
+    Wrap,
+)
+from l1ml.dataflow.tables import Column, columns
+from l1ml.rtl.operands import Operand, literal
+from l1ml.rtl.roms import rom_name
 from l1ml.types.fixed import Rounding
-from l1ml.types.intrange import IntType
 
-MODULAR: tuple[type[Op], ...] = (ShiftAdd, Negate, Increment, Floor, Wrap)
-"""Operations whose low result bits depend on no high operand bits."""
-
-
-class Operand:
-    """A wire as it is read in an expression; it remembers which of its bits were read.
-
-    Args:
-        name: the signal.
-        kind: range of the wire.
-        constant: its value, if it is a literal.
-        declared: (lowest, one above highest) bit of the signal; all bits of ``kind`` by default.
-    """
-
-    def __init__(
-        self, name: str, kind: IntType, constant: int | None = None, declared: tuple[int, int] | None = None
-    ) -> None:
-        self.name, self.kind, self.constant = name, kind, constant
-        self.declared = declared if declared is not None else (0, kind.width)
-        self.read = 0
-        """Bit mask of what was read."""
-
-    def _note(self, low: int, high: int) -> None:
-        self.read |= (1 << high) - (1 << low)
-
-    def bit(self, index: int) -> str:
-        """Return one bit; above the top it is the sign, or zero."""
-        if self.constant is not None:
-            return f"1'b{self.constant >> index & 1}"
-        if index < self.kind.width:
-            self._note(index, index + 1)
-            return self.name if self.declared == (0, 1) else f"{self.name}[{index}]"
-        return self.bit(self.kind.width - 1) if self.kind.signed else "1'b0"
-
-    def bits(self, low: int, width: int) -> str:
-        """Return ``width`` bits from ``low`` up, extended by the sign or zeros."""
-        if self.constant is not None:
-            return literal(self.constant >> low, width)
-        have = self.kind.width - low
-        if have <= 0:
-            return (
-                f"{{{width}{{{self.bit(self.kind.width - 1)}}}}}" if self.kind.signed else literal(0, width)
-            )
-        if have >= width:
-            return self._slice(low, width)
-        missing = width - have
-        if not self.kind.signed:
-            return f"{{{literal(0, missing)}, {self._slice(low, have)}}}"
-        top = self.bit(self.kind.width - 1)
-        extension = top if missing == 1 else f"{{{missing}{{{top}}}}}"
-        return f"{{{extension}, {self._slice(low, have)}}}"
-
-    def whole(self) -> str:
-        """Return the signal with its sign, for a comparison."""
-        self._note(0, self.kind.width)
-        return f"$signed({self.name})" if self.kind.signed else self.name
-
-    def _slice(self, low: int, width: int) -> str:
-        self._note(low, low + width)
-        if self.declared == (low, low + width):
-            return self.name
-        return self.bit(low) if width == 1 else f"{self.name}[{low + width - 1}:{low}]"
-
-
-def literal(value: int, width: int) -> str:
-    """Return a sized literal; negative values as their two's complement.
-
-    Example:
-        >>> literal(-3, 6)
-        "6'd61"
-    """
-    return f"{width}'d{value % (1 << width)}"
+MODULAR: tuple[type[Op], ...] = (
+    ShiftAdd,
+    Negate,
+    Increment,
+    Floor,
+    Wrap,
+    Multiply,
+    Select,
+    Lookup,
+    Bitwise,
+    Not,
+)
+"""Operations whose low result bits depend on no high operand bits, or that make their bits one by one."""
 
 
 @singledispatch
@@ -131,6 +92,7 @@ def _add(op: ShiftAdd, ins: Sequence[Operand], width: int) -> str:
 
 
 def _shifted(b: Operand, shift: int, width: int) -> str:
+    """Return ``width`` bits of ``b`` with zeros appended below."""
     if shift == 0:
         return b.bits(0, width)
     if shift >= width:
@@ -161,7 +123,7 @@ def _negate_text(op: Negate, names: Sequence[str]) -> str:
 def _floor(op: Floor, ins: Sequence[Operand], width: int) -> str:
     if op.drop >= 0:
         return ins[0].bits(op.drop, width)
-    return f"{{{ins[0].bits(0, width + op.drop)}, {literal(0, -op.drop)}}}"
+    return _shifted(ins[0], -op.drop, width)
 
 
 @meaning.register
@@ -291,3 +253,146 @@ def _at_least(op: AtLeast, ins: Sequence[Operand], width: int) -> str:
 @meaning.register
 def _at_least_text(op: AtLeast, names: Sequence[str]) -> str:
     return f"{names[0]} >= {op.threshold}"
+
+
+@expression.register
+def _multiply(op: Multiply, ins: Sequence[Operand], width: int) -> str:
+    a, b = sorted(ins, key=lambda operand: -operand.kind.width)
+    if b.kind.width > 2:
+        factors = [a.bits(0, width), b.bits(0, width)]
+        if a.kind.signed or b.kind.signed:  # so that tools see the sign extension as such
+            factors = [f"$signed({factor})" for factor in factors]
+        return f"{factors[0]} * {factors[1]}"
+    row = _masked(b.bit(0), a.bits(0, width), width)
+    sign = "-" if b.kind.signed else "+"
+    if b.kind.width < 2:
+        return f"{literal(0, width)} - ({row})" if b.kind.signed else row
+    if width < 2:
+        return row
+    upper = _masked(b.bit(1), a.bits(0, width - 1), width - 1)
+    return f"({row}) {sign} {{{upper}, 1'd0}}"
+
+
+def _masked(bit: str, bits: str, width: int) -> str:
+    return f"{bit} & {bits}" if width == 1 else f"{{{width}{{{bit}}}}} & {bits}"
+
+
+@meaning.register
+def _multiply_text(op: Multiply, names: Sequence[str]) -> str:
+    return f"{names[0]} * {names[1]}"
+
+
+@expression.register
+def _compare(op: Compare, ins: Sequence[Operand], width: int) -> str:
+    a, b = ins
+    ends = [(a, max(-op.shift, 0)), (b, max(op.shift, 0))]
+    signed = a.kind.signed or b.kind.signed
+    whole = max(x.kind.width + up + (signed and not x.kind.signed) for x, up in ends)
+    texts = [_shifted(x, up, whole) for x, up in ends]
+    return " >= ".join(f"$signed({text})" if signed else text for text in texts)
+
+
+@meaning.register
+def _compare_text(op: Compare, names: Sequence[str]) -> str:
+    a, b = names
+    return f"{_times(a, -op.shift)} >= {_times(b, op.shift)}"
+
+
+def _times(name: str, shift: int) -> str:
+    return f"{1 << shift}*{name}" if shift > 0 else name
+
+
+@expression.register
+def _select(op: Select, ins: Sequence[Operand], width: int) -> str:
+    c, a, b = ins
+    return f"{c.bit(0)} ? {_shifted(a, op.zeros_a, width)} : {_shifted(b, op.zeros_b, width)}"
+
+
+@meaning.register
+def _select_text(op: Select, names: Sequence[str]) -> str:
+    c, a, b = names
+    return f"{c} ? {_times(a, op.zeros_a)} : {_times(b, op.zeros_b)}"
+
+
+@expression.register
+def _lookup(op: Lookup, ins: Sequence[Operand], width: int) -> str:
+    (a,) = ins
+    bits = [_column(column, a) for column in columns(op, a.kind, width)]
+    return bits[0] if width == 1 else f"{{{', '.join(reversed(bits))}}}"
+
+
+def _column(column: Column, a: Operand) -> str:
+    if not column.inputs:
+        return f"1'b{column.truth}"
+    if len(column.inputs) == 1:
+        return f"{'~' if column.truth == 1 else ''}{a.bit(column.inputs[0])}"
+    runs: list[list[int]] = []
+    for index in column.inputs:
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    if len(runs) == 1:
+        return f"{rom_name(column)}[{a.index(runs[0][0], len(runs[0]))}]"
+    parts = [a.bits(run[0], len(run)) for run in reversed(runs)]
+    return f"{rom_name(column)}[{{{', '.join(parts)}}}]"
+
+
+@meaning.register
+def _lookup_text(op: Lookup, names: Sequence[str]) -> str:
+    entries = ", ".join(map(str, op.table)) if len(op.table) <= 32 else f"{len(op.table)} entries"
+    return f"table of {names[0]} from {op.first}: {entries}"
+
+
+@expression.register
+def _bitwise(op: Bitwise, ins: Sequence[Operand], width: int) -> str:
+    parts = sorted(zip(op.shifts, range(len(ins)), strict=True))
+    if op.joins([a.kind for a in ins]):
+        texts, top = [], 0
+        for shift, number in parts:
+            a = ins[number]
+            size = min(a.kind.width, width - shift)
+            if size > 0:
+                texts += [literal(0, shift - top)] * (shift > top) + [a.bits(0, size)]
+                top = shift + size
+        texts += [literal(0, width - top)] * (width > top)
+        return texts[0] if len(texts) == 1 else f"{{{', '.join(reversed(texts))}}}"
+    sign = {"and": " & ", "or": " | ", "xor": " ^ "}[op.kind]
+    inverted = op.kind == "xor" and width == 1 and any(a.constant is not None and a.constant & 1 for a in ins)
+    kept = [n for s, n in parts if not (inverted and ins[n].constant is not None)]
+    text = sign.join(_shifted(ins[n], op.shifts[n], width) for n in kept)
+    if inverted:
+        return f"~{text}" if len(kept) == 1 else f"~({text})"
+    return text
+
+
+@meaning.register
+def _bitwise_text(op: Bitwise, names: Sequence[str]) -> str:
+    terms = [_times(name, shift) for name, shift in zip(names, op.shifts, strict=True)]
+    if len(terms) > 8:
+        return f"{op.kind} of {len(terms)} terms"
+    return f" {op.kind} ".join(terms)
+
+
+@expression.register
+def _not(op: Not, ins: Sequence[Operand], width: int) -> str:
+    return f"~{_bracketed(ins[0].bits(0, width))}"
+
+
+def _bracketed(text: str) -> str:
+    return text if text.startswith("{") or " " not in text else f"({text})"
+
+
+@meaning.register
+def _not_text(op: Not, names: Sequence[str]) -> str:
+    return f"not {names[0]}"
+
+
+@expression.register
+def _nonzero(op: NonZero, ins: Sequence[Operand], width: int) -> str:
+    return _any(ins[0], ins[0].kind.width)
+
+
+@meaning.register
+def _nonzero_text(op: NonZero, names: Sequence[str]) -> str:
+    return f"{names[0]} != 0"

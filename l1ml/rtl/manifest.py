@@ -16,9 +16,10 @@ from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.links.layout import LinkLayout
 from l1ml.rtl.demand import Demand
-from l1ml.rtl.names import wire_names
+from l1ml.rtl.names import layer_stems, wire_names
 from l1ml.rtl.systemverilog import Core, input_width, output_width
 from l1ml.schedule.pipeline import Pipeline
+from l1ml.types.fixed import FixedType
 from l1ml.types.timing import Latency
 
 SCHEMA = "l1ml-manifest/1"
@@ -118,6 +119,7 @@ def build(facts: Facts) -> dict[str, Any]:
         "stages": _stages(facts),
         "best_clock_mhz": round(pipe.best_clock_mhz, 2),
         "estimate": dict(facts.estimate),
+        "approximations": [{"layer": layer, "what": what} for layer, what in facts.program.approximations],
         "tools": dict(facts.tools),
     }
 
@@ -179,26 +181,39 @@ def _layers(facts: Facts) -> list[dict[str, Any]]:
     program, pipe, flow = facts.program, facts.pipe, facts.pipe.flow
     demand = Demand(pipe)
     names = wire_names(flow, list(facts.core.input_names))
+    stems = layer_stems(flow, list(facts.core.input_names))
     marks = {flow.layers[layer]: ports for layer, ports in flow.marks}
+    numbers = {name: number for number, name in enumerate(flow.layers)}
+    wires: list[list[int]] = [[] for _ in flow.layers]
+    layer_of = {}
+    for wire, step in flow.defined():
+        layer_of[wire] = step.layer
+        if not isinstance(step.op, Constant):
+            wires[step.layer].append(wire)
+    registers = [0] * len(flow.layers)
+    for (wire, _), mask in demand.held.items():
+        if wire in layer_of:
+            registers[layer_of[wire]] += mask.bit_count()
+    steps: dict[str, list[Any]] = {}
+    for one in program.steps:
+        steps.setdefault(one.layer, []).append(one)
     out = []
     for name, tensor in program.marks:
-        steps = [s for s in program.steps if s.layer == name]
-        index = flow.layers.index(name) if name in flow.layers else -1
-        wires = [w for w, s in flow.defined() if s.layer == index and not isinstance(s.op, Constant)]
-        own = frozenset(wires)
-        stages = [pipe.stage[w] for w in wires]
+        own, index = steps.get(name, []), numbers.get(name, -1)
+        made = wires[index] if index >= 0 else []
+        stages = [pipe.stage[w] for w in made]
         out.append(
             {
                 "name": name,
-                "hdl": names[wires[0]].rsplit("_", 1)[0] if wires else "",
-                "kind": " + ".join(type(s.op).__name__ for s in steps) or "Identity",
-                "ops": len(wires),
+                "hdl": stems[index] if made else "",
+                "kind": " + ".join(dict.fromkeys(type(s.op).__name__ for s in own)) or "Identity",
+                "ops": len(made),
                 "lut": int(facts.layer_luts[index]) if index >= 0 else 0,
-                "ff": sum(mask.bit_count() for (w, _), mask in demand.held.items() if w in own),
+                "ff": registers[index] if index >= 0 else 0,
                 "stage_first": min(stages, default=0),
                 "stage_last": max(stages, default=0),
-                "weights": _weights(steps),
-                "range": _range(program.type_of(tensor), steps),
+                "weights": _weights(own),
+                "range": _range(program.type_of(tensor), own),
                 "probes": _probes(pipe, names, demand, marks.get(name, ())),
             }
         )
@@ -222,13 +237,22 @@ def _weights(steps: Sequence[Any]) -> dict[str, Any] | None:
 def _range(kind: TensorType, steps: Sequence[Any]) -> dict[str, Any]:
     frac = kind.max_frac
     lo, hi = kind.aligned(frac)
-    quantizers = [str(s.op.into.type) for s in steps if isinstance(s.op, primitives.Requantize)]
+    quantizers = [_type_text(s.op) for s in steps if isinstance(s.op, primitives.Requantize)]
     return {
-        "lo": int(lo.min()),
-        "hi": int(hi.max()),
+        "lo": int(lo.min(initial=0)) if not lo.size else int(lo.min()),
+        "hi": int(hi.max(initial=0)) if not hi.size else int(hi.max()),
         "frac": frac,
         "type": quantizers[-1] if quantizers else None,
     }
+
+
+def _type_text(op: primitives.Requantize) -> str | None:
+    """Return the fixed-point type of a quantizer, None where its elements have different ones."""
+    if any(array.size == 0 or (array != array.flat[0]).any() for array in (op.lo, op.hi, op.frac)):
+        return None
+    lo, hi, frac = (int(array.flat[0]) for array in (op.lo, op.hi, op.frac))
+    width = hi.bit_length() + (lo < 0)
+    return str(FixedType(lo < 0, width, width - frac)) if width > 0 else None
 
 
 def _probes(

@@ -58,6 +58,15 @@ def unique(names: Iterable[str]) -> list[str]:
     return out
 
 
+def layer_stems(flow: Dataflow, input_names: list[str]) -> list[str]:
+    """Return what the names of every layer's wires begin with."""
+    # An underscore and a number follow every layer name: no keyword can result. Inputs come first.
+    stems = unique(
+        [*{n.rsplit("_", 1)[0]: None for n in input_names}, *(identifier(name) for name in flow.layers)]
+    )
+    return stems[len(stems) - len(flow.layers) :]
+
+
 def wire_names(flow: Dataflow, input_names: list[str]) -> list[str]:
     """Return a name for every wire of a Dataflow.
 
@@ -67,11 +76,7 @@ def wire_names(flow: Dataflow, input_names: list[str]) -> list[str]:
         flow: the program.
         input_names: one name per input wire, valid identifiers.
     """
-    # An underscore and a number follow every layer name: no keyword can result. Inputs come first.
-    stems = unique(
-        [*{n.rsplit("_", 1)[0]: None for n in input_names}, *(identifier(name) for name in flow.layers)]
-    )
-    layers = stems[len(stems) - len(flow.layers) :]
+    layers = layer_stems(flow, input_names)
     names: list[str | None] = [*input_names, *(None for _ in flow.steps)]
     for layer, ports in flow.marks:
         for number, port in enumerate(ports):

@@ -17,7 +17,8 @@ from l1ml.errors import ConfigError, DataError
 MANIFEST = "manifest.json"
 CONFIG = "l1ml.yml"
 NETWORK = "network.json"
-OWNED = ("firmware", "reports", "build", NETWORK, CONFIG, MANIFEST)
+PRECISION = "precision.json"
+OWNED = ("firmware", "reports", "build", NETWORK, CONFIG, MANIFEST, PRECISION)
 
 
 def digests(files: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -59,6 +60,7 @@ def write(
             (staged / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on it is not a whole project
             shutil.rmtree(output_dir / "firmware", ignore_errors=True)
+            (output_dir / PRECISION).unlink(missing_ok=True)
             for name in (*sorted({Path(p).parts[0] for p in texts}), CONFIG, MANIFEST):
                 (staged / name).replace(output_dir / name)
     except OSError:

@@ -7,13 +7,15 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from l1ml.dataflow.op import Lookup
+from l1ml.dataflow.tables import Column, columns
 from l1ml.rtl.demand import Demand, output_bits, unread
-from l1ml.rtl.expressions import Operand, expression, meaning
+from l1ml.rtl.expressions import expression, meaning
 from l1ml.rtl.names import wire_names
+from l1ml.rtl.operands import Operand
+from l1ml.rtl.roms import LINE, declarations
 from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.timing import Latency
-
-LINE = 100
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class _Printer:
 
     def lines(self) -> Iterator[str]:
         yield from self._header()
+        yield from declarations(self._tables())
         yield from self._inputs()
         for stage in range(self.pipe.stages):
             yield from self._stage(stage)
@@ -142,7 +145,7 @@ class _Printer:
         yield from (
             "// SPDX-License-Identifier: Apache-2.0",
             "//",
-            f"// {core.module}: {layers}",
+            *(f"// {part}" for part in textwrap.wrap(f"{core.module}: {layers}", LINE - 3)),
             f"// network {core.digest}",
             "//",
             f"// Latency {pipe.stages} clocks, interval 1 clock, for {pipe.clock_mhz:g} MHz. Free running:",
@@ -181,6 +184,11 @@ class _Printer:
         yield "  end"
         yield ""
         yield f"  assign valid_o = valid_q[{last}];"
+
+    def _tables(self) -> Iterator[Column]:
+        for wire, step in self.flow.defined():
+            if isinstance(step.op, Lookup) and self.demand.made[wire]:
+                yield from columns(step.op, self.flow.type_of(step.ins[0]), self.demand.computed(wire)[1])
 
     def _layer_stems(self) -> Iterator[str]:
         for name in self.names[len(self.flow.inputs) :]:
@@ -279,6 +287,9 @@ class _Printer:
         return out
 
 
+_BREAKS = (" + ", " - ", " * ", " | ", " & ", " ^ ", " >= ", " ? ", " : ", ", ")
+
+
 def _statement(text: str, comment: str) -> Iterator[str]:
     """Yield an assignment with its formula: on one line, or the formula above, or broken as well."""
     line = f"      {text}"
@@ -287,7 +298,7 @@ def _statement(text: str, comment: str) -> Iterator[str]:
         return
     yield from (f"      // {part}" for part in textwrap.wrap(comment, LINE - 9))
     while len(line) > LINE:
-        at = max(line.rfind(mark, 0, LINE) for mark in (" + ", " - ", " | ", " & ", " ? ", " : ", ", "))
+        at = max(line.rfind(mark, 0, LINE) for mark in _BREAKS)
         if at < 8:
             break
         cut = at + (2 if line[at] == "," else 1)

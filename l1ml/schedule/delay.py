@@ -43,6 +43,7 @@ class Family:
         fanout_step_ns: extra for each doubling of the fan-out above 4.
         clk_to_q_ns: register, clock to output.
         setup_ns: register, input before the clock; negative where the data may come later.
+        dsp_ns: a product in a DSP block without its inner registers, operand pins to product pins.
         uncertainty_ns: clock jitter and skew that no path may use.
         design_luts: size of the design the nets are meant for.
         source: where the constants come from.
@@ -61,6 +62,7 @@ class Family:
     fanout_step_ns: float
     clk_to_q_ns: float
     setup_ns: float
+    dsp_ns: float
     uncertainty_ns: float
     source: str
     design_luts: int = TYPICAL_LUTS
@@ -86,6 +88,11 @@ class Family:
     def mux_ns(self) -> float:
         """Return a two-way multiplexer or a masking gate per bit: one net, one LUT."""
         return self.net_ns + self.lut_ns
+
+    @property
+    def multiply_ns(self) -> float:
+        """Return a product of two variables in a DSP block, the net in front of it included."""
+        return self.net_ns + self.dsp_ns
 
     def usable_ns(self, clock_mhz: float) -> float:
         """Return the time a stage has for nets and logic at ``clock_mhz``.
@@ -181,6 +188,7 @@ _ULTRASCALE_PLUS = Family(
     fanout_step_ns=0.025,
     clk_to_q_ns=0.080,
     setup_ns=-0.020,
+    dsp_ns=1.600,
     uncertainty_ns=0.060,
     source=_ARCS,
 )
@@ -197,6 +205,7 @@ def _scaled(name: str, base: Family, logic: float, net: float, source: str) -> F
         carry_cross_ns=base.carry_cross_ns * logic,
         carry_block_ns=base.carry_block_ns * logic,
         clk_to_q_ns=base.clk_to_q_ns * logic,
+        dsp_ns=base.dsp_ns * logic,
         net_local_ns=base.net_local_ns * net,
         net_size_ns=base.net_size_ns * net,
         fanout_step_ns=base.fanout_step_ns * net,
@@ -229,6 +238,7 @@ _SEVEN = Family(
     fanout_step_ns=0.045,
     clk_to_q_ns=0.225,
     setup_ns=0.010,
+    dsp_ns=2.750,
     uncertainty_ns=0.060,
     source="scaled, not calibrated: typical Virtex-7 arcs at grade 2, nets as UltraScale+ times 1.7",
 )

@@ -3,10 +3,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import singledispatch
 
-from l1ml.dataflow.op import AtLeast, Clip, Increment, Negate, Op, RoundUp, ShiftAdd
+from l1ml.dataflow.op import (
+    AtLeast,
+    Bitwise,
+    Clip,
+    Compare,
+    Increment,
+    Lookup,
+    Multiply,
+    Negate,
+    NonZero,
+    Op,
+    RoundUp,
+    Select,
+    ShiftAdd,
+)
+from l1ml.dataflow.tables import columns
 from l1ml.schedule.delay import Family
 from l1ml.types.fixed import Rounding
 from l1ml.types.intrange import IntType
@@ -53,6 +69,46 @@ def _clip(op: Clip, ins: Sequence[IntType], out: IntType, family: Family) -> flo
 @op_ns.register
 def _at_least(op: AtLeast, ins: Sequence[IntType], out: IntType, family: Family) -> float:
     return family.compare_ns(ins[0].width)
+
+
+@op_ns.register
+def _multiply(op: Multiply, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    wide, narrow = sorted((a.width for a in ins), reverse=True)
+    blocks = op.blocks(*ins)
+    if blocks:
+        return family.multiply_ns + math.ceil(math.log2(blocks)) * family.add_ns(out.width)
+    row = family.mux_ns if narrow < 2 else family.add_ns(out.width)
+    return row + family.fanout_ns(wide)  # every bit of the narrow operand masks the wide one
+
+
+@op_ns.register
+def _compare(op: Compare, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    a, b = ins
+    return family.compare_ns(max(a.width + max(-op.shift, 0), b.width + max(op.shift, 0)))
+
+
+@op_ns.register
+def _select(op: Select, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    return family.mux_ns + family.fanout_ns(-(-out.width // 2))  # two bits share a LUT with two outputs
+
+
+@op_ns.register
+def _lookup(op: Lookup, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    bits = columns(op, ins[0], out.width)
+    inputs = max((len(bit.inputs) for bit in bits), default=0)
+    if inputs < 2:
+        return 0.0  # wires, perhaps inverted
+    return family.lut_ns_for(inputs) + family.fanout_ns(sum(bit.luts for bit in bits))
+
+
+@op_ns.register
+def _bitwise(op: Bitwise, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    return 0.0 if op.joins(ins) else family.reduce_ns(sum(a.lo != a.hi for a in ins))
+
+
+@op_ns.register
+def _nonzero(op: NonZero, ins: Sequence[IntType], out: IntType, family: Family) -> float:
+    return family.reduce_ns(ins[0].width)
 
 
 def adder_bits(op: ShiftAdd, ins: Sequence[IntType], out: IntType) -> int:

@@ -13,6 +13,7 @@ from l1ml.errors import TimingError
 from l1ml.schedule.delay import Family
 from l1ml.schedule.delays import op_ns
 from l1ml.schedule.retime import save_registers
+from l1ml.schedule.shorten import can_shorten, shorten
 
 MAX_STAGES = 512
 
@@ -95,7 +96,9 @@ class Pipeline:
 def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | None = None) -> Pipeline:
     """Assign stages: the fewest that meet the clock, or exactly ``stages``.
 
-    Among cuts with the same number of stages the one with the fewest register bits is taken.
+    A product or a table that alone is longer than a stage is taken apart first: the pipeline's program may have
+    more steps than the one given.  Among cuts with the same number of stages the one with the fewest register
+    bits is taken.
 
     Args:
         flow: the program.
@@ -107,7 +110,7 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
         TimingError: an operation alone is longer than a clock, or ``stages`` are too few.
     """
     usable = family.usable_ns(clock_mhz)
-    delays = _delays(flow, family)
+    flow, delays = _fitting(flow, family, usable)
     longest = max(delays, default=0.0)
     if longest > usable:
         step = flow.steps[delays.index(longest) - len(flow.inputs)]
@@ -137,6 +140,16 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
     made = min(cuts, key=lambda cut: (sum(cut.register_bits), max(t for t, _ in cut.worst)))
     made.verify()
     return made
+
+
+def _fitting(flow: Dataflow, family: Family, usable: float) -> tuple[Dataflow, list[float]]:
+    """Return the program, products and tables that are too long for a stage taken apart, and its delays."""
+    while True:
+        delays = _delays(flow, family)
+        long = [w for w, s in flow.defined() if delays[w] > usable and can_shorten(flow, s)]
+        if not long:
+            return flow, delays
+        flow = shorten(flow, long)
 
 
 def best_clock(flow: Dataflow, family: Family, stages: int) -> float:

@@ -14,8 +14,22 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
-from l1ml.dataflow.op import AtLeast, Clip, Constant, Op, RoundUp, ShiftAdd
+from l1ml.dataflow.op import (
+    AtLeast,
+    Bitwise,
+    Clip,
+    Compare,
+    Constant,
+    Lookup,
+    Multiply,
+    NonZero,
+    Op,
+    RoundUp,
+    Select,
+    ShiftAdd,
+)
 from l1ml.dataflow.program import Dataflow
+from l1ml.dataflow.tables import LUT_INPUTS, columns, compare_luts, tree_luts
 from l1ml.rtl.demand import Demand
 from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.fixed import Rounding
@@ -23,7 +37,6 @@ from l1ml.types.intrange import IntType
 
 METHOD = "model"
 ERROR_NOTE = "within 5 % of Yosys on dense networks"
-_LUT_INPUTS = 6
 
 
 @singledispatch
@@ -54,35 +67,95 @@ def _add(op: ShiftAdd, ins: Sequence[IntType], out: IntType, width: int) -> int:
 def _round_up(op: RoundUp, ins: Sequence[IntType], out: IntType, width: int) -> int:
     if op.rounding is Rounding.RND:
         return 0
-    return _tree(min(op.drop, ins[0].width) + 1)
+    return tree_luts(min(op.drop, ins[0].width) + 1)
 
 
 @lut_estimate.register
 def _clip(op: Clip, ins: Sequence[IntType], out: IntType, width: int) -> int:
     (a,) = ins
     outside = max(0, a.width - out.width)
-    conditions = _tree(outside + 1) * ((a.hi > op.hi) + (a.lo < op.lo)) if outside >= _LUT_INPUTS - 1 else 0
+    conditions = (
+        tree_luts(outside + 1) * ((a.hi > op.hi) + (a.lo < op.lo)) if outside >= LUT_INPUTS - 1 else 0
+    )
     return out.width + conditions
 
 
 @lut_estimate.register
 def _at_least(op: AtLeast, ins: Sequence[IntType], out: IntType, width: int) -> int:
-    return _tree(ins[0].width)
+    return compare_luts(ins[0].width, op.threshold)
 
 
-def _tree(inputs: int) -> int:
-    """Return the LUTs of a function of many inputs that splits like AND."""
-    return 0 if inputs <= 1 else -(-(inputs - 1) // (_LUT_INPUTS - 1))
+@lut_estimate.register
+def _compare(op: Compare, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    a, b = ins
+    bits = max(a.width + max(-op.shift, 0), b.width + max(op.shift, 0))
+    if 2 * bits <= LUT_INPUTS:
+        return 1
+    return bits + 1 if bits <= 10 else -(-bits // 2) + 2  # a carry chain does two bits per LUT
+
+
+@lut_estimate.register
+def _select(op: Select, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    _, a, b = ins
+    high = max(a.width + op.zeros_a, b.width + op.zeros_b)
+    return sum(
+        _constant_bit(a, bit - op.zeros_a) is None or _constant_bit(b, bit - op.zeros_b) is None
+        for bit in range(min(width, high))
+    )
+
+
+def _constant_bit(kind: IntType, bit: int) -> int | None:
+    """Return a bit of a wire that is always the same, else None."""
+    if bit < 0:
+        return 0
+    return kind.lo >> bit & 1 if kind.lo == kind.hi else 0 if bit >= kind.width and not kind.signed else None
+
+
+@lut_estimate.register
+def _multiply(op: Multiply, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    wide, narrow = sorted((a.width for a in ins), reverse=True)
+    return 0 if op.blocks(*ins) else min(wide, width) * narrow
+
+
+@lut_estimate.register
+def _lookup(op: Lookup, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    made = {(bit.inputs, bit.truth): bit for bit in columns(op, ins[0], width)}
+    return sum(bit.luts for bit in made.values())
+
+
+@lut_estimate.register
+def _bitwise(op: Bitwise, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    if op.joins(ins):
+        return 0
+    spans = [
+        (shift, shift + a.width, a.signed) for a, shift in zip(ins, op.shifts, strict=True) if a.lo != a.hi
+    ]
+    top = max((high for _, high, _ in spans), default=0)  # above, the sign's LUT is there already
+    return sum(
+        tree_luts(sum(low <= bit and (bit < high or signed) for low, high, signed in spans))
+        for bit in range(min(width, top))
+    )
+
+
+@lut_estimate.register
+def _nonzero(op: NonZero, ins: Sequence[IntType], out: IntType, width: int) -> int:
+    return tree_luts(ins[0].width)
+
+
+def dsp_estimate(op: Op, ins: Sequence[IntType]) -> int:
+    """Return the DSP blocks of one operation: of a product of two operands of three bits and more."""
+    return op.blocks(*ins) if isinstance(op, Multiply) else 0
 
 
 def of_dataflow(flow: Dataflow) -> dict[str, Any]:
     """Return ``lut`` and ``method`` of a program before it is cut into stages: what its nets depend on."""
-    total = sum(
-        lut_estimate(step.op, [flow.type_of(i) for i in step.ins], step.type, step.type.width)
-        for step in flow.steps
-        if not isinstance(step.op, Constant)
-    )
-    return {"lut": total, "method": METHOD}
+    total = dsp = 0
+    for step in flow.steps:
+        if not isinstance(step.op, Constant):
+            ins = [flow.type_of(i) for i in step.ins]
+            total += lut_estimate(step.op, ins, step.type, step.type.width)
+            dsp += dsp_estimate(step.op, ins)
+    return {"lut": total, "dsp": dsp, "method": METHOD}
 
 
 def of_pipeline(pipe: Pipeline) -> tuple[list[int], dict[str, Any]]:
@@ -92,10 +165,12 @@ def of_pipeline(pipe: Pipeline) -> tuple[list[int], dict[str, Any]]:
     """
     flow, demand = pipe.flow, Demand(pipe)
     layers = [0] * len(flow.layers)
+    dsp = 0
     for wire, step in flow.defined():
         if demand.made[wire] and wire not in demand.constants:
             low, high = demand.computed(wire)
             ins = [flow.type_of(i) for i in step.ins]
             layers[step.layer] += lut_estimate(step.op, ins, step.type, high - low)
+            dsp += dsp_estimate(step.op, ins)
     registers = sum(demand.register_bits) + pipe.stages
-    return layers, {"lut": sum(layers), "ff": registers, "dsp": 0, "bram": 0, "method": METHOD}
+    return layers, {"lut": sum(layers), "ff": registers, "dsp": dsp, "bram": 0, "method": METHOD}

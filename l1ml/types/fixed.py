@@ -244,6 +244,8 @@ def quantize(values: ArrayLike, into: Quantizer | str) -> RealArray:
         array([0.25, 1.75])
     """
     kind = Quantizer.parse(into) if isinstance(into, str) else into
+    if hasattr(values, "__l1ml_quantize__"):  # an array of l1ml.preprocess that is being traced
+        return values.__l1ml_quantize__(kind)
     lsb = 2.0**-kind.type.frac
     return quantize_codes(values, kind).astype(np.float64) * lsb
 
@@ -254,14 +256,14 @@ def quantize_codes(values: ArrayLike, into: Quantizer) -> IntArray:
     if not np.isfinite(real).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(real))[0])
         raise RangeError(f"value {real[index]} at index {index} is not a finite number")
-    rounded = round_codes(_in_lsb(real, into.type.frac), into.rounding)
+    rounded = round_codes(in_lsb(real, into.type.frac), into.rounding)
     if into.overflow is Overflow.WRAP:
         rounded = np.fmod(rounded, 2.0**into.type.width)  # exact for every float64
     bound = 2.0**MAX_WIDTH
     return overflow_codes(np.clip(rounded, -bound, bound).astype(np.int64), into.type, into.overflow)
 
 
-def _in_lsb(real: RealArray, frac: int) -> RealArray:
+def in_lsb(real: RealArray, frac: int) -> RealArray:
     """Divide finite values by the LSB, exactly.
 
     Beyond 2**+-700 only the sign matters, to rounding and to every overflow mode: such values are
@@ -284,7 +286,7 @@ def to_codes(values: ArrayLike, kind: FixedType) -> IntArray:
         >>> to_codes([0.25, -1.5], FixedType(True, 8, 6))
         array([ 1, -6])
     """
-    scaled = _in_lsb(np.asarray(values, dtype=np.float64), kind.frac)
+    scaled = in_lsb(np.asarray(values, dtype=np.float64), kind.frac)
     # False for NaN.  hi + 1 is a power of two and exact; hi itself is rounded up by float64 above 53 bits.
     inside = (scaled >= kind.lo) & (scaled <= kind.hi) & (scaled < float(kind.hi + 1))
     bad = ~(inside & (scaled == np.rint(scaled)))

@@ -12,22 +12,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l1ml.cosim.build import Wire
-from l1ml.cosim.harness import build
-from l1ml.cosim.pack import Slot, pack, unpack
+from l1ml.dataflow import op as ops
+from l1ml.dataflow.build import Builder, Element
+from l1ml.dataflow.op import Op
+from l1ml.dataflow.program import Dataflow
 from l1ml.graph import model
 from l1ml.graph.program import TensorProgram
 from l1ml.lowering.lower import lower
-from l1ml.rtl.systemverilog import Core, input_width, output_width, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
-from l1ml.types.fixed import Quantizer
+from l1ml.types.fixed import Quantizer, Rounding
+from l1ml.types.intrange import IntType
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).parent))
 import networks
+import programs
+import side_by_side
 
 pytestmark = pytest.mark.sim
 EVENTS = 1500
+DRAWN = (3, 7, 11, 14, 19, 26, 31, 40)
+"""Seeds of random programs."""
 
 
 def _cases() -> dict[str, tuple[TensorProgram, float]]:
@@ -67,6 +73,9 @@ def _cases() -> dict[str, tuple[TensorProgram, float]]:
         model.Affine("bn", ("a",), scale, np.float32([0.125, 0, -1])),
         model.Quantize("q", ("bn",), Quantizer.parse("fixed<6,2,TRN,SAT>")),
     )
+    cases["everything"] = (programs.everything(), 360.71)
+    for number, seed in enumerate(DRAWN):
+        cases[f"drawn{seed}"] = (programs.drawn(seed, 14), (360.71, 160.0)[number % 2])
     cases["rescale"] = (networks.program(model.Model("bn", steps, ("q",)), "fixed<8,3>"), 360.71)
     return cases
 
@@ -75,75 +84,94 @@ def _pipe(net: TensorProgram, mhz: float) -> Pipeline:
     return pipeline(lower(net), family_of("xcvu13p-flga2577-2-e", 500), mhz)
 
 
-def _slots(kinds: list[tuple[int, bool]]) -> list[Slot]:
-    out, low = [], 0
-    for width, signed in kinds:
-        out.append(Slot(low, width, signed))
-        low += width
-    return out
-
-
 def test_every_bit_of_every_core(tmp_path: Path) -> None:
     cases = _cases()
     pipes = {name: _pipe(net, mhz) for name, (net, mhz) in cases.items()}
-    files, ports, body = [], [], []
-    ins, outs = [Wire("valid_i", 1)], []
-    for name, pipe in pipes.items():
-        net = cases[name][0]
-        core = Core(f"{name}_core", tuple(f"x_{k}" for k in range(len(pipe.flow.inputs))), net.digest)
-        for stem, text in ((core.package, print_package(core, pipe)), (core.module, print_core(core, pipe))):
-            files.append(tmp_path / f"{stem}.sv")
-            files[-1].write_text(text)
-        for hold in (0, 1):
-            tag = f"{name}_{hold}"
-            outs += [Wire(f"{tag}_valid", 1), Wire(f"{tag}_data", output_width(pipe))]
-            ports += [f"output logic {tag}_valid", f"output logic [{output_width(pipe) - 1}:0] {tag}_data"]
-            body.append(
-                f"{core.module} #(.HoldIdle({hold})) {tag} (.clk_i, .rst_i, .valid_i, .data_i({name}_i),"
-                f" .valid_o({tag}_valid), .data_o({tag}_data));"
-            )
-        ins.append(Wire(f"{name}_i", input_width(pipe)))
-        ports.append(f"input wire logic [{input_width(pipe) - 1}:0] {name}_i")
-    head = ",\n".join(
-        ["input wire logic clk_i", "input wire logic rst_i", "input wire logic valid_i", *ports]
-    )
-    top = tmp_path / "many.sv"
-    top.write_text(f"module many (\n{head}\n);\n" + "\n".join(body) + "\nendmodule\n")
-    harness = build(
-        [*sorted(files, key=lambda f: "_pkg" not in f.name), top],
-        "many",
-        ins,
-        outs,
-        tmp_path / "b",
-        fast="-O0",
-    )
+    made = {type(step.op).__name__ for pipe in pipes.values() for step in pipe.flow.steps}
+    assert made == set(Op.OPS) - {"Not", "NonZero"}  # only programs from elsewhere have these
+    codes, expected = {}, {}
+    for name, (net, _) in cases.items():
+        inputs = programs.codes_of(net, EVENTS)
+        codes[name] = _flat(inputs)
+        tensors = net.emulate(inputs)
+        expected[name] = _flat([tensors[t] for _, t in net.outputs])
+    side_by_side.assert_equal(pipes, codes, expected, tmp_path)
 
-    codes = {name: networks.random_codes(net, EVENTS) for name, (net, _) in cases.items()}
-    rng = np.random.default_rng(4)
-    first = np.cumsum(rng.integers(1, 4, EVENTS))  # back to back and with gaps
-    clocks = int(first[-1]) + max(p.stages for p in pipes.values()) + 1
-    table = [np.isin(np.arange(clocks), first).astype(np.uint64)[:, None]]
-    for name, pipe in pipes.items():
-        flat = np.concatenate([c.reshape(EVENTS, -1) for c in codes[name]], axis=1)
-        packed = pack(flat, _slots([(k.width, k.signed) for k in pipe.flow.inputs]), input_width(pipe))
-        rows = rng.integers(0, 1 << 63, (clocks, packed.shape[1]), dtype=np.uint64)  # idle clocks carry noise
-        rows[first] = packed
-        table.append(rows)
-    out = harness.run(np.concatenate(table, axis=1))
-    for name, pipe in pipes.items():
-        net = cases[name][0]
-        made = net.emulate(codes[name])
-        expected = np.concatenate([made[t].reshape(EVENTS, -1) for _, t in net.outputs], axis=1)
-        kinds = [(max(1, p.type.width), p.type.signed) for p in pipe.flow.outputs]
-        for hold in (0, 1):
-            valid = out[:, harness.column(f"{name}_{hold}_valid")][:, 0]
-            np.testing.assert_array_equal(
-                np.flatnonzero(valid), first + pipe.stages, err_msg=f"{name}: latency"
+
+def _flat(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+
+
+@pytest.mark.parametrize("yosys", [False, True])
+def test_every_bit_of_every_operation(yosys: bool, tmp_path: Path) -> None:
+    """Also as Yosys reads the text: two readers of the language see the same numbers."""
+    if yosys:
+        pytest.importorskip("pyosys")
+    flows = {f"ops{seed}": _operations(seed) for seed in range(4)}
+    assert {type(s.op).__name__ for f in flows.values() for s in f.steps} == set(Op.OPS)
+    pipes = {
+        n: pipeline(f, family_of("xcvu13p", 500), (40.0, 200.0)[k % 2])
+        for k, (n, f) in enumerate(flows.items())
+    }
+    codes, expected = {}, {}
+    for name, flow in flows.items():
+        rng = np.random.default_rng(7)
+        columns = [rng.integers(k.lo, k.hi, EVENTS, endpoint=True) for k in flow.inputs]
+        for column, kind in zip(columns, flow.inputs, strict=True):
+            column[: EVENTS // 3] = rng.choice([kind.lo, kind.hi, min(max(0, kind.lo), kind.hi)], EVENTS // 3)
+        codes[name] = np.stack(columns, axis=1)
+        expected[name] = flow.read(flow.emulate(columns), flow.outputs)
+    side_by_side.assert_equal(pipes, codes, expected, tmp_path, yosys=yosys)
+
+
+def _operations(seed: int) -> Dataflow:
+    """Return a program of every operation on operands of many widths, each with an output of its own."""
+    rng = np.random.default_rng(seed)
+    inputs = [IntType(0, 1), IntType(-1, 0)]
+    for _ in range(6):
+        ends = rng.integers(-(1 << rng.integers(1, 8)), 1 << rng.integers(1, 8), 2)
+        inputs.append(IntType(int(min(ends)) - 1, int(max(ends)) + 1))
+    build = Builder(tuple(inputs))
+    layer = build.layer("ops")
+    wires = []
+
+    def zeros() -> int:
+        return int(rng.integers(0, 4))
+
+    for _ in range(7):
+        a, b, c = (int(w) for w in rng.integers(0, len(inputs), 3))
+        kind = inputs[a]
+        table = tuple(rng.integers(-20, 30, kind.hi - kind.lo + 1).tolist())
+        some = [
+            (ops.Constant(int(rng.integers(-9, 9))), ()),
+            (ops.ShiftAdd(zeros(), bool(rng.integers(2)), False), (a, b)),
+            (ops.ShiftAdd(zeros(), False, bool(rng.integers(2))), (a, b)),
+            (ops.Negate(), (a,)),
+            (ops.Floor(zeros() - 1), (a,)),
+            (ops.RoundUp(1 + zeros(), Rounding.RND_INF), (a,)),
+            (ops.Increment(int(rng.integers(-9, 9)), bool(rng.integers(2))), (a, 0)),
+            (ops.Clip(-zeros(), 1 + zeros()), (a,)),
+            (ops.Wrap(1 + zeros(), bool(rng.integers(2))), (a,)),
+            (ops.AtLeast(int(rng.integers(kind.lo, kind.hi + 1))), (a,)),
+            (ops.Multiply(), (a, b)),
+            (ops.Multiply(), (a, int(rng.integers(2)))),
+            (ops.Compare(zeros() - 2), (a, b)),
+            (ops.Select(zeros(), zeros()), (0, a, b)),
+            (ops.Lookup(kind.lo, table), (a,)),
+            (ops.Lookup(kind.lo, tuple(n & 4 for n in table)), (a,)),
+            (ops.Not(), (a,)),
+            (ops.NonZero(), (a,)),
+        ]
+        some += [(ops.Bitwise(k, (zeros(), zeros(), zeros())), (a, b, c)) for k in ("and", "or", "xor")]
+        some.append(
+            (
+                ops.Bitwise("or", (0, 1, 1 + inputs[2].width)),
+                (0, build.add(ops.Wrap(inputs[2].width, False), (2,), layer, 0), 0),
             )
-            rows = out[first + pipe.stages][:, harness.column(f"{name}_{hold}_data")]
-            np.testing.assert_array_equal(
-                unpack(rows, _slots(kinds)), expected, err_msg=f"{name} HoldIdle={hold}"
-            )
+        )
+        wires += [build.add(op, ins, layer, 0) for op, ins in some]
+    live = list(dict.fromkeys(wires))
+    return build.finish([Element(w, 0) for w in live], [build.type_of(w) for w in live], [])
 
 
 def test_lint_is_clean(tmp_path: Path) -> None:
@@ -152,16 +180,8 @@ def test_lint_is_clean(tmp_path: Path) -> None:
     verilator = simulators.require_verilator()
     for name, (net, mhz) in _cases().items():
         pipe = _pipe(net, mhz)
-        core = Core("tiny_core", tuple(f"x_{k}" for k in range(len(pipe.flow.inputs))), net.digest)
-        (tmp_path / "tiny_core_pkg.sv").write_text(print_package(core, pipe))
-        (tmp_path / "tiny_core.sv").write_text(print_core(core, pipe))
-        command = [
-            "verilator",
-            "--lint-only",
-            "-Wall",
-            str(tmp_path / "tiny_core_pkg.sv"),
-            str(tmp_path / "tiny_core.sv"),
-        ]
+        _, files = side_by_side.write("tiny", pipe, tmp_path)
+        command = ["verilator", "--lint-only", "-Wall", *map(str, files)]
         simulators.run(
             command, log=tmp_path / "log", env=simulators.environment(verilator), what=f"lint of {name}"
         )

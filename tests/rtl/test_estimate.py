@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from l1ml.graph import model, passes
+from l1ml.graph import build, model
 from l1ml.lowering.lower import lower
 from l1ml.rtl.systemverilog import Core, print_core, print_package
 from l1ml.schedule.delay import family_of
@@ -41,7 +41,7 @@ def test_two_dense_layers(kept: float, tmp_path: Path):
         ),
         ("fc2",),
     )
-    program = passes.to_program(network)
+    program = build.to_program(network)
     pipe = pipeline(lower(program), family_of("xcvu13p", 4000), 360.71)
     core = Core("block_core", tuple(f"x_{k}" for k in range(12)), program.digest)
     package, module = tmp_path / "block_core_pkg.sv", tmp_path / "block_core.sv"

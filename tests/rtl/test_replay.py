@@ -177,6 +177,7 @@ def test_self_test_finds_every_fault(small: Small) -> None:
         "golden_value",
         "weight_bit",
         "adder",
+        "select",
         "pipeline_register",
     ]
 

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from l1ml.graph import model, passes
+from l1ml.graph import build, model
 from l1ml.graph.program import TensorProgram
 from l1ml.types.fixed import Quantizer
 
@@ -39,9 +39,9 @@ def mlp(
     return model.Model("mlp", tuple(layers), (layers[-1].name,), "made by a test")
 
 
-def program(net: model.Model, input_type: str = "fixed<7,3>") -> TensorProgram:
+def program(net: model.Model, input_type: str = "fixed<7,3>", *, strict: bool = False) -> TensorProgram:
     """Return the typed program of a network."""
-    return passes.to_program(passes.input_quantizers(net, input_type))
+    return build.to_program(build.input_quantizers(net, input_type), strict=strict)
 
 
 def random_codes(net: TensorProgram, events: int, seed: int = 2) -> list[np.ndarray]:

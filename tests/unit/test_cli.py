@@ -54,6 +54,8 @@ class Flow:
         self.manifest = MANIFEST
         self.latency = Latency(4, 8, 1, 360.71)
         self.interval_cycles = 9
+        self.no_hardware = None
+        self.precision = None
 
     def _note(self, name: str, *args: Any, **options: Any) -> Any:
         self.calls.append((name, (*args, options)))
@@ -69,7 +71,7 @@ class Flow:
         self._note("config_from_model", model, weights, **options)
         return {**default_mapping(), "model": model, **options}
 
-    def convert(self, model: str, *, config: dict[str, Any]) -> Flow:
+    def convert(self, model: str, *, config: dict[str, Any], preprocess: Any = None) -> Flow:
         self._note("convert", model, config=config)
         return self
 

@@ -53,7 +53,7 @@ def refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (b"", r"the file is empty"),
         (b"hello\n", r"neither a Keras model .* nor an ONNX model"),
-        (b"\x89HDF\r\n\x1a\n and nothing more", r"HDF5 file cannot be read"),
+        (b"\x89HDF\r\n\x1a\n and nothing more", r"cannot read the HDF5 file"),
         (b"PK\x03\x04 and nothing more", r"archive"),
         (b'{"class_name": "Sequential"', r"JSON"),
         (None, r"there is no file"),
@@ -90,7 +90,7 @@ def test_a_truncated_model(
         ({"part": "xc9z"}, r"no delay model for part 'xc9z'"),
         ({"input_type": "fixed<4,40,RND"}, r"input_type: not a fixed-point type"),
         ({"input_type": {"jets": "fixed<14,4>"}}, r"jets"),
-        ({"layers": {"fc9": {"weight": "fixed<6,1>"}}}, r"layers\.fc9"),
+        ({"layers": {"fc9": {"weight": "fixed<6,1>"}}}, r"fc9"),
         ({"links": {"links_inn": 3}}, r"links_inn.*links_in"),
         ({"links": {"links_in": 0}}, r"links_in"),
         ({"clock_mhz": 1400}, r"1400"),

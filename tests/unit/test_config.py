@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l1ml import yamlfile
-from l1ml.config import ProjectConfig, default_mapping, read_yaml, refuse_unknown, write_yaml
+from l1ml.config import LAYER_KEYS, ProjectConfig, default_mapping, read_yaml, refuse_unknown, write_yaml
 from l1ml.errors import ConfigError, DataError
 
 FULL: dict[str, Any] = {
@@ -23,6 +23,8 @@ FULL: dict[str, Any] = {
     "output_dir": "prj",
     "name": "jets",
     "input_type": {"jets": "fixed<14,4>", "met": "ufixed<10,10,RND,SAT>"},
+    "raw_type": {"pt": {"type": "ufixed<16,16>", "shape": [10, 3]}},
+    "preprocess": "prepare",
     "interface": "axis",
     "clock_mhz": 240.47,
     "tmux": 6,
@@ -32,6 +34,10 @@ FULL: dict[str, Any] = {
     "events": "events.h5",
     "links": {"links_in": 4, "fields": [{"name": "pt", "lsb": 0}]},
     "layers": {"fc1": {"weight": "fixed<6,1>", "output": "ufixed<6,0,RND_CONV,SAT>"}},
+    "precision": {"model": "fixed<16,6,RND_CONV,SAT>"},
+    "calibration": "events.h5",
+    "hardware": "none",
+    "strict": True,
     "keep_softmax": True,
 }
 
@@ -79,13 +85,12 @@ def test_all_problems_at_once() -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "4 options are wrong:"
     assert lines[1].startswith(
-        "  - unknown key 'clock_mz': did you mean clock_mhz? allowed are clock_mhz, events,"
+        "  - unknown key 'clock_mz': did you mean clock_mhz? allowed are calibration, clock_mhz, events,"
     )
     assert lines[2] == "  - tmux must be a whole number from 1 to 64, found a whole number 0"
     assert lines[3] == "  - part must be an FPGA part, e.g. xcvu13p-flga2577-2-e, found a whole number 13"
-    assert (
-        lines[4]
-        == "  - layers.fc1: unknown key 'wieght': did you mean weight? allowed are bias, output, weight"
+    assert lines[4] == "  - layers.fc1: unknown key 'wieght': did you mean weight? allowed are " + ", ".join(
+        sorted(LAYER_KEYS)
     )
     assert lines[5:] == ["  in  cfg.yml", "  fix `l1ml config --help` names every option and its default"]
 

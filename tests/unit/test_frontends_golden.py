@@ -47,14 +47,6 @@ def test_float_jet_tagger_is_read_but_not_exact():
     assert fm.kinds(network) == ["Input", *["Dense", "Relu"] * 3, "Dense", "Softmax"]
 
 
-@needs_jets
-def test_hgq_layers_are_not_taken_for_those_of_qkeras():
-    with pytest.raises(
-        ModelError, match=r"4 layers are not supported: fc1 \(QDense of hgq\), .*output \(QDense of hgq\)"
-    ):
-        read_model(JETS / "jet_hgq.keras")
-
-
 @pytest.fixture(scope="module")
 def four_containers():
     if not CORPUS.exists():
@@ -128,34 +120,17 @@ def test_batch_normalization_rounds_as_tensorflow_does():
 
 @needs_corpus
 @pytest.mark.parametrize(
-    ("path", "weights", "names"),
+    ("path", "names"),
     [
-        (
-            "keras_lstm/KERAS_lstm_model.json",
-            "keras_lstm/KERAS_lstm_model_weights.h5",
-            r"1 layer is .*lstm_lstm \(LSTM\)",
-        ),
-        ("quantum_readout/keras_model.h5", None, r"1 layer is .*batchnorm1 \(QBatchNormalization\)"),
-        ("hgq2_jsc_ebops530/model.keras", None, r"t1 \(QEinsumDenseBatchnorm of hgq\).*QDense of hgq"),
-        ("qonnx_tfc_2w2a/TFC_2W2A.onnx", None, r"11 layers are .*Shape_0 \(Shape\).*Add|Pow_59 \(Pow\)"),
-        ("onnx_gbdt_default/GBDT_default.onnx", None, r"TreeEnsembleClassifier of ai\.onnx\.ml"),
-        (
-            "qonnx_branched/branched_model_ch_last.onnx",
-            None,
-            r"Conv_0 \(Conv of qonnx\.custom_op\.channels_last\)",
-        ),
-        (
-            "conifer_trackquality/L1_TrackQuality_GBDT_emulation_digitized.json",
-            None,
-            "not the architecture of a Keras",
-        ),
+        ("onnx_gbdt_default/GBDT_default.onnx", r"TreeEnsembleClassifier of ai\.onnx\.ml"),
+        ("conifer_trackquality/L1_TrackQuality_GBDT_emulation_digitized.json", "tree ensemble of conifer"),
+        ("conifer_compositeid_ee_v0/compositeID_EE_v0.json", "tree ensemble of conifer"),
     ],
 )
-def test_other_models_of_the_corpus_are_refused_by_name(path, weights, names):
+def test_trees_are_refused_by_name(path, names):
     with pytest.raises(ModelError, match=names) as error:
-        read_model(CORPUS / path, weights=None if weights is None else CORPUS / weights)
+        read_model(CORPUS / path)
     assert error.value.where[0] == path.split("/")[-1]
-    assert error.value.fix
 
 
 @needs_corpus

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from functools import reduce
+from operator import and_, or_, xor
 
 import networks
 import numpy as np
+import programs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +25,17 @@ from l1ml.types.fixed import Quantizer, Rounding
 from l1ml.types.intrange import IntType
 
 ranges = st.tuples(st.integers(-70, 70), st.integers(0, 90)).map(lambda t: IntType(t[0], t[0] + t[1]))
+zeros = st.integers(0, 5)
+BIT, ANY = IntType(0, 1), None
+OPERANDS: dict[type[ops.Op], tuple[IntType | None, ...]] = {
+    ops.ShiftAdd: (ANY, ANY),
+    ops.Increment: (ANY, BIT),
+    ops.Multiply: (ANY, ANY),
+    ops.Compare: (ANY, ANY),
+    ops.Select: (BIT, ANY, ANY),
+}
+"""What operations of several operands read; None is any range."""
+
 OPS = st.one_of(
     st.builds(ops.ShiftAdd, st.integers(0, 6), st.booleans(), st.just(value=False)),
     st.builds(ops.ShiftAdd, st.integers(0, 6), st.just(value=False), st.booleans()),
@@ -33,26 +48,69 @@ OPS = st.one_of(
     st.builds(ops.Clip, st.integers(-40, 0), st.integers(1, 40)),
     st.builds(ops.Wrap, st.integers(1, 6), st.booleans()),
     st.builds(ops.AtLeast, st.integers(-60, 60)),
+    st.just(ops.Multiply()),
+    st.builds(ops.Compare, st.integers(-4, 4)),
+    st.builds(ops.Select, zeros, zeros),
+    st.builds(ops.Lookup, st.just(-70), st.tuples(*[st.integers(-9, 9)] * 5).map(lambda t: t * 50)),
+    st.builds(
+        ops.Bitwise, st.sampled_from(["and", "or", "xor"]), st.lists(zeros, min_size=2, max_size=4).map(tuple)
+    ),
+    st.just(ops.Not()),
+    st.just(ops.NonZero()),
 )
 
 
-@given(op=OPS, a=ranges, b=ranges, seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=300, deadline=None)
-def test_result_stays_in_inferred_range(op: ops.Op, a: IntType, b: IntType, seed: int) -> None:
+def operands_of(op: ops.Op, kinds: list[IntType]) -> list[IntType]:
+    """Return ranges for the operands of an operation, taken from ``kinds`` where any will do."""
+    if isinstance(op, ops.Bitwise):
+        return [kinds[k % len(kinds)] for k in range(len(op.shifts))]
+    wanted = OPERANDS.get(type(op), (ANY,))
+    return [kinds[k % len(kinds)] if kind is ANY else kind for k, kind in enumerate(wanted)]
+
+
+def plain(op: ops.Op, values: list[int]) -> int | None:
+    """Say what an operation means in Python's integers, for those that have arrays in their own words."""
+    match op:
+        case ops.Multiply():
+            return values[0] * values[1]
+        case ops.Compare():
+            return int(Fraction(values[0]) >= Fraction(values[1]) * Fraction(2) ** op.shift)
+        case ops.Select():
+            return values[1] << op.zeros_a if values[0] else values[2] << op.zeros_b
+        case ops.Lookup():
+            return op.table[values[0] - op.first]
+        case ops.Bitwise():
+            moved = [v << s for v, s in zip(values, op.shifts, strict=True)]
+            return reduce({"and": and_, "or": or_, "xor": xor}[op.kind], moved)
+        case ops.Not():
+            return ~values[0]
+        case ops.NonZero():
+            return int(values[0] != 0)
+    return None
+
+
+@given(op=OPS, kinds=st.lists(ranges, min_size=3, max_size=3), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=500, deadline=None)
+def test_result_stays_in_inferred_range(op: ops.Op, kinds: list[IntType], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    kinds = {ops.ShiftAdd: (a, b), ops.Increment: (a, IntType(0, 1))}.get(type(op), (a,))
-    ins = [rng.integers(t.lo, t.hi, 64, endpoint=True) for t in kinds]
-    out, kind = op.emulate(*ins), op.infer(*kinds)
+    types = operands_of(op, kinds)
+    ins = [rng.integers(t.lo, t.hi, 64, endpoint=True) for t in types]
+    for column, kind in zip(ins, types, strict=True):
+        column[:4] = rng.choice([kind.lo, kind.hi], 4)
+    out, kind = op.emulate(*ins), op.infer(*types)
     assert kind.lo <= out.min() <= out.max() <= kind.hi
+    if plain(op, [t.lo for t in types]) is not None:
+        assert out.tolist() == [plain(op, [int(column[k]) for column in ins]) for k in range(64)]
 
 
 def test_every_operation_is_covered_by_the_law() -> None:
-    covered = {"ShiftAdd", "Negate", "Floor", "RoundUp", "Increment", "Clip", "Wrap", "AtLeast", "Constant"}
-    assert set(ops.Op.OPS) == covered
+    linear = {"ShiftAdd", "Negate", "Floor", "RoundUp", "Increment", "Clip", "Wrap", "AtLeast", "Constant"}
+    choices = {"Multiply", "Compare", "Select", "Lookup", "Bitwise", "Not", "NonZero"}
+    assert set(ops.Op.OPS) == linear | choices
 
 
 def _check(net: TensorProgram, events: int = 400) -> None:
-    codes = networks.random_codes(net, events)
+    codes = programs.codes_of(net, events)
     flow = lower(net)
     flow.verify()
     wires = flow.emulate([column for c in codes for column in c.reshape(events, -1).T])

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a stored Keras model to the network: every call by the class of its layer."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from typing import Any
+
+from l1ml.errors import L1mlError, ModelError
+from l1ml.frontends.canonical import canonical
+from l1ml.frontends.common import Options, Problem, UnsupportedError, checked, event_shape, refuse, unique
+from l1ml.frontends.containers import KerasFile, entries, plain_name
+from l1ml.frontends.keras.graph import Node, flat
+from l1ml.frontends.keras.step import Reader, Step
+from l1ml.frontends.keras.table import LAYERS, POINTWISE, SUPPORTED
+from l1ml.graph import shapes
+from l1ml.graph.model import Input, Layer, Model
+from l1ml.graph.shapes import Shape
+
+PACKAGES: dict[str, Mapping[str, Reader]] = {}
+"""Readers for the layers of other packages, by package name; `l1ml.frontends` fills it."""
+
+
+def read_keras(file: KerasFile) -> Model:
+    """Turn a stored Keras model into a network.
+
+    Raises:
+        ModelError: layers are not supported (all are named), or the file contradicts itself.
+    """
+    nodes, inputs, outputs = flat(file)
+    layers: list[Layer] = []
+    known: dict[str, Shape | None] = {}
+    problems: list[Problem] = []
+    taken = {node.name for node in nodes}
+    for node in nodes:
+        known[node.name] = None
+        lost = [name for name in node.inputs if known.get(name) is None]
+        try:
+            if lost:
+                _supported(node)
+                continue  # what follows an unsupported layer cannot be judged
+            made = _read(node, tuple(s for n in node.inputs if (s := known[n]) is not None), file)
+            made = _apart(made, node.name, taken)
+            taken.update(layer.name for layer in made)
+            sizes = dict(known)
+            for layer in made:
+                shape = shapes.infer(layer, *(_given(sizes[name]) for name in layer.inputs))
+                sizes[layer.name] = checked(shape, f"layer {layer.name!r}", file.source)
+            known[node.name] = sizes[made[-1].name]
+            layers += made
+        except UnsupportedError as error:
+            kind = f"{node.kind} of {node.package}" if node.package else node.kind
+            problems.append(Problem(node.name, kind, error.what))
+        except L1mlError as error:
+            if not error.where:
+                error.where = (file.source, f"layer {node.name}")
+            raise
+    refuse(problems, file.source, SUPPORTED)
+    if any(known[name] is None for name in outputs):
+        raise ModelError("an output of the model is made by no layer", where=(file.source,))
+    order = {name: k for k, name in enumerate(inputs)}
+    layers.sort(key=lambda layer: order.get(layer.name, len(order)))  # stable: only the inputs move
+    name = file.config["config"].get("name")
+    return canonical(Model(name if isinstance(name, str) else "model", tuple(layers), outputs, file.source))
+
+
+def _given(shape: Shape | None) -> Shape:
+    assert shape is not None
+    return shape
+
+
+def _supported(node: Node) -> Reader:
+    table = PACKAGES.get(node.package, {}) if node.package else LAYERS
+    if node.kind not in table and node.kind not in ("InputLayer", "TimeDistributed"):
+        raise UnsupportedError("")
+    return table.get(node.kind, LAYERS["Dropout"])
+
+
+def _apart(made: tuple[Layer, ...], name: str, taken: Container[str]) -> tuple[Layer, ...]:
+    """Give the steps before the last one of a node, whose names are made up, names that no layer has yet."""
+    renamed: dict[str, str] = {}
+    apart = []
+    for layer in made:
+        inputs = tuple(renamed.get(read, read) for read in layer.inputs)
+        if layer.name != name:
+            # Only from here on: the first step may read a layer of the user that has just this name.
+            renamed[layer.name] = unique(layer.name, taken)
+        apart.append(replace(layer, name=renamed.get(layer.name, layer.name), inputs=inputs))
+    return tuple(apart)
+
+
+def _read(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, ...]:
+    options = Options(node.config, f"layer {node.name!r}", file.source)
+    if node.kind == "InputLayer":
+        if node.inputs:
+            raise UnsupportedError("an input in the middle of the network")
+        dims = options.raw("batch_shape", options.raw("batch_input_shape"))
+        return (Input(node.name, (), event_shape(dims, f"input {node.name!r}", file.source)),)
+    if node.kind == "TimeDistributed" and not node.package:
+        return _time_distributed(node, read, file)
+    reader = _supported(node)
+    if not read:
+        raise UnsupportedError("it reads 0 tensors")
+    _check_precision(plain_name(node.config.get("dtype")), node.package)
+    return reader(Step(node.name, node.kind, options, node.inputs, read, file, node.stored_as))
+
+
+def _time_distributed(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, ...]:
+    """Take the layer out of the wrapper where it works on the last axis alone."""
+    inner = node.config.get("layer")
+    found = entries({"config": {"layers": [inner]}}, file.source)[0]
+    if found.kind not in POINTWISE:
+        raise UnsupportedError(f"around {found.kind}; {', '.join(POINTWISE)} are supported inside")
+    return _read(replace(node, kind=found.kind, config=found.raw["config"]), read, file)
+
+
+def _check_precision(policy: Any, package: str) -> None:
+    """Refuse layers that compute in anything but float32."""
+    if policy not in (None, "float32") and not package:
+        raise UnsupportedError(f"dtype {str(policy)[:40]}; only float32 is supported")

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert every model at hand and print one table: what is exact, what is not, where it starts to differ.
+
+Quantized models with a golden must be equal to it in every integer code; float models are measured at
+fixed<16,6> and at types found from the events.  The corpus of other people's models lies beside the
+project; models that are absent are listed as absent, and the run fails if nothing was compared.
+
+    python tests/conformance/run.py [--only NAME ...] [--no-rtl] [--output build/conformance]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+
+import l1ml
+from l1ml.errors import L1mlError
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+SHARED = PROJECT.parent / "shared"
+FIXTURES = PROJECT / "tests" / "vectors"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of cases.yaml, or one fixture of the project."""
+
+    name: str
+    family: str
+    model: str
+    weights: str | None = None
+    golden: str | None = None
+    events: str | None = None
+    output: str | None = None
+    input_type: str | None = None
+    exact: bool = True
+    through_softmax: bool = False
+    golden_is_other: bool = False
+    refused: str | None = None
+    tolerance: float = 0.0
+
+    def path(self, relative: str) -> Path:
+        """Return a file of the case: beside the project, else in it."""
+        beside = SHARED / relative
+        return beside if beside.exists() else PROJECT / relative
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    model: str
+    family: str
+    container: str
+    status: str = ""
+    events: int = 0
+    exact_percent: float | None = None
+    difference: str = ""
+    seconds: float = 0.0
+    lut: int | None = None
+    agreement: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the line stands for a promise that is not kept."""
+        return self.status in ("DIFFERS", "ERROR", "NOT REFUSED")
+
+
+def golden(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return inputs, outputs and layers of a case; empty where it has no golden."""
+    if case.events is not None:
+        with h5py.File(case.path(case.events)) as file:
+            return [file["x"][:]], {"output_0": file[case.output][:]} if case.output else {}, {}
+    if case.golden is None:
+        return [], {}, {}
+    with np.load(case.path(case.golden), allow_pickle=False) as file:
+        inputs = [file[f"input_{k}"] for k in range(100) if f"input_{k}" in file.files]
+        logits = {k: file[k] for k in file.files if k.startswith("logits_")}
+        outputs = logits or {k: file[k] for k in file.files if k.startswith("output_")}
+        return inputs, outputs, {k[6:]: file[k] for k in file.files if k.startswith("layer/")}
+
+
+def grid_of(x: np.ndarray) -> str:
+    """Return the smallest fixed-point type that holds all values of an array."""
+    real = x.astype(np.float64)
+    frac = next(f for f in range(-16, 40) if np.array_equal(np.rint(np.ldexp(real, f)), np.ldexp(real, f)))
+    low, high = float(np.ldexp(real.min(), frac)), float(np.ldexp(real.max(), frac))
+    signed = low < 0
+    bits = (
+        max(math.ceil(math.log2(high + 1)) if high > 0 else 0, math.ceil(math.log2(-low)) if signed else 0)
+        + signed
+    )
+    return f"{'' if signed else 'u'}fixed<{max(bits, 1)},{max(bits, 1) - frac}>"
+
+
+def run(case: Case, *, rtl: bool) -> list[Row]:
+    """Convert one model and compare it."""
+    row = Row(case.name, case.family, Path(case.model).suffix)
+    if not case.path(case.model).exists():
+        row.status = "absent"
+        return [row]
+    inputs, outputs, layers = golden(case)
+    kinds = [case.input_type] if case.input_type else [grid_of(x) for x in inputs]
+    settings = (
+        [("", {})]
+        if case.exact
+        else [("fixed<16,6>", {"precision": "fixed<16,6>"}), ("auto", {"precision": "auto"})]
+    )
+    start = time.perf_counter()
+    for label, options in settings:
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                project = _convert(
+                    case, kinds, Path(work), {**options, "hardware": "auto" if rtl else "none"}, inputs
+                )
+            except L1mlError as error:
+                text = str(error)
+                row.status = "refused" if case.refused and case.refused in text else "ERROR"
+                row.difference = text.splitlines()[0][:160]
+                break
+            if case.refused:
+                row.status = "NOT REFUSED"
+                break
+            estimate = project.manifest.get("estimate")
+            row.lut = None if estimate is None else int(estimate["lut"])
+            _compare(case, project, inputs, outputs, layers, row, label)
+    row.seconds = round(time.perf_counter() - start, 1)
+    return [row]
+
+
+def _convert(
+    case: Case, kinds: list[str], work: Path, options: dict[str, Any], inputs: list[np.ndarray]
+) -> Any:
+    source = case.path(case.model)
+    weights = {"weights": case.path(case.weights)} if case.weights else {}
+    if options.get("precision") == "auto":
+        np.savez(work / "calibration.npz", *inputs)
+        options = {**options, "calibration": inputs if len(inputs) > 1 else inputs[0]}
+    config = l1ml.config_from_model(source, hardware=options["hardware"], **weights)
+    if config["input_type"] is None and kinds:
+        names = list(l1ml.frontends.read_model(source, **{k: str(v) for k, v in weights.items()}).inputs)
+        options["input_type"] = {i.name: k for i, k in zip(names, kinds * len(names), strict=False)}
+    elif kinds and inputs:
+        options["input_type"] = kinds[0] if len(kinds) == 1 else config["input_type"]
+    return l1ml.convert(source, output_dir=work / "project", interface="parallel", **weights, **options)
+
+
+def _compare(
+    case: Case, project: Any, inputs: list[np.ndarray], outputs: dict[str, np.ndarray],
+    layers: dict[str, np.ndarray], row: Row, label: str,
+) -> None:  # fmt: skip
+    if not outputs:
+        row.status = "converted"
+        rng = np.random.default_rng(1)
+        x = [
+            rng.integers(p.type.lo, p.type.hi + 1, (100, *p.shape)) * 2.0**-p.quantizer.type.frac
+            for p in project.program.inputs
+        ]
+        project.predict(x if len(x) > 1 else x[0])
+        return
+    x = [a.reshape(len(a), *p.shape) for a, p in zip(inputs, project.program.inputs, strict=True)]
+    made = project.predict(x if len(x) > 1 else x[0], softmax=case.through_softmax)
+    found = list(made.values()) if isinstance(made, dict) else [made]
+    wanted = [outputs[k].reshape(f.shape) for k, f in zip(sorted(outputs), found, strict=True)]
+    row.events = len(x[0])
+    if not case.exact:
+        error = max(float(np.abs(f - w).max()) for f, w in zip(found, wanted, strict=True))
+        agree = float(np.mean(found[0].argmax(axis=-1) == wanted[0].argmax(axis=-1)))
+        row.agreement[label] = (
+            f"argmax {100 * agree:.2f} %, max error {error:.3g}" if not case.golden_is_other else ""
+        )
+        row.status = "measured"
+        return
+    tolerance = (
+        2e-6 if case.through_softmax else 0.0
+    )  # a softmax is a float: the logits behind it are not stored
+    same = np.all(
+        [
+            (np.abs(f - w) <= tolerance).reshape(len(f), -1).all(axis=1)
+            for f, w in zip(found, wanted, strict=True)
+        ],
+        axis=0,
+    )
+    row.exact_percent = round(100 * float(same.mean()), 3)
+    row.status = "exact" if same.all() else "DIFFERS"
+    if not same.all():
+        row.difference = _first_difference(project, x, layers, same)
+
+
+def _first_difference(
+    project: Any, x: list[np.ndarray], layers: dict[str, np.ndarray], same: np.ndarray
+) -> str:
+    traced = project.trace(x if len(x) > 1 else x[0])
+    for name, values in traced.items():
+        if name in layers:
+            wanted = layers[name]
+            part = values[: len(wanted)].reshape(wanted.shape)
+            wrong = np.argwhere((part != wanted).reshape(len(wanted), -1))
+            if len(wrong):
+                return f"layer {name}, event {wrong[0][0]}"
+    return f"outputs, event {int(np.flatnonzero(~same)[0])}"
+
+
+def fixtures() -> list[Case]:
+    """Return the project's own recorded models: a model file beside an .npz of the same name."""
+    found = []
+    for golden_file in sorted(FIXTURES.rglob("*.npz")):
+        for suffix in (".keras", ".h5", ".onnx"):
+            model = golden_file.with_suffix(suffix)
+            if model.exists():
+                relative = str(model.relative_to(PROJECT))
+                found.append(
+                    Case(
+                        golden_file.stem,
+                        f"own {model.parent.name}",
+                        relative,
+                        golden=str(golden_file.relative_to(PROJECT)),
+                    )
+                )
+    return found
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as Markdown."""
+    head = (
+        "model",
+        "family",
+        "container",
+        "status",
+        "events",
+        "exact %",
+        "first difference, or agreement",
+        "s",
+        "LUT est.",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        text = row.difference or "; ".join(f"{k}: {v}" for k, v in row.agreement.items() if v)
+        cells = (
+            row.model, row.family, row.container, row.status, str(row.events or ""),
+            "" if row.exact_percent is None else f"{row.exact_percent:g}", text, f"{row.seconds:.1f}",
+            "" if row.lut is None else f"{row.lut:,}",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", help="names of models; default all")
+    parser.add_argument("--no-rtl", action="store_true", help="emulator only: no LUT estimate, much faster")
+    parser.add_argument("--own", action="store_true", help="only the project's own recorded models")
+    parser.add_argument("--output", type=Path, default=PROJECT / "build" / "conformance")
+    args = parser.parse_args()
+    cases = (
+        []
+        if args.own
+        else [Case(**entry) for entry in yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))]
+    )
+    cases += fixtures()
+    rows: list[Row] = []
+    for case in cases:
+        if args.only and case.name not in args.only:
+            continue
+        print(f"{case.name} ({Path(case.model).suffix}) ...", file=sys.stderr, flush=True)
+        rows += run(case, rtl=not args.no_rtl)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "conformance.md").write_text(table(rows) + "\n", encoding="utf-8")
+    (args.output / "conformance.json").write_text(
+        json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8"
+    )
+    print(table(rows))
+    compared = sum(r.events for r in rows if r.exact_percent is not None)
+    failed = [r.model for r in rows if r.failed]
+    print(
+        f"\n{len(rows)} models, {compared:,} events compared exactly, "
+        f"{len(failed)} failed: {', '.join(failed) or 'none'}"
+    )
+    return 1 if failed or not compared else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
