@@ -118,6 +118,9 @@ def run(case: Case, *, rtl: bool) -> list[Row]:
         if case.exact
         else [("fixed<16,6>", {"precision": "fixed<16,6>"}), ("auto", {"precision": "auto"})]
     )
+    if not inputs:  # nothing to calibrate with
+        settings = settings[:1]
+        kinds = kinds or ["fixed<16,6,RND_CONV,SAT>"]
     start = time.perf_counter()
     for label, options in settings:
         with tempfile.TemporaryDirectory() as work:
