@@ -310,7 +310,7 @@ def everything(seed: int = 5) -> TensorProgram:
     pool = net.add(p.Reduce("max"), net.add(p.Reshape((2, 8)), act), layer="pool")
     relu = net.add(p.Relu(), act)
     gate = net.add(
-        p.Lookup(ints(-32), np.rint(15 / (1 + np.exp(-np.arange(-32, 32) / 8)))[None], ints(0), 4),
+        p.Lookup(ints(-32), np.rint(7 / (1 + np.exp(-np.arange(-32, 32) / 8)))[None], ints(0), 4),
         act,
         layer="gate",
     )
