@@ -18,6 +18,7 @@ from typing import Any
 
 from l1ml.config import ProjectConfig, write_yaml
 from l1ml.errors import ConfigError, L1mlError
+from l1ml.verify.arguments import VERIFY_OPTIONS, add_verify_arguments
 from l1ml.version import VERSION
 
 PASSED, FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -180,6 +181,14 @@ def _replay(args: argparse.Namespace) -> int:
         args.events, max_events=args.max_events, bench=args.bench, self_test=args.self_test
     )
     return _judge(args, verdict)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from l1ml import actions
+
+    types = args.input_type and _types(args.input_type)
+    config = actions.verified_config(args.project, model=args.model, weights=args.weights, input_type=types)
+    return _judge(args, actions.verify_live(config, **{key: getattr(args, key) for key in VERIFY_OPTIONS}))
 
 
 def _gate(args: argparse.Namespace) -> int:
@@ -364,6 +373,15 @@ _COMMANDS: dict[
         (
             "l1ml replay --project prj --events events.h5",
             "l1ml replay --project prj --events events.h5 --bench cocotb --max-events 200",
+        ),
+    ),
+    "verify": (
+        _verify,
+        add_verify_arguments,
+        "run the model in its own framework beside the emulator, and compare every layer",
+        (
+            "l1ml verify --model tagger.h5 --input-type 'fixed<14,4>' --events events.h5 --python venv/bin/python",
+            "l1ml verify --project prj --stimuli 2000 --python venv/bin/python --json verify.json",
         ),
     ),
     "gate": (

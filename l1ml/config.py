@@ -256,6 +256,12 @@ def _positive(value: object) -> float:
     return number
 
 
+def _share(value: object) -> float:
+    if not 0 <= (number := _number(value)) <= 0.5:
+        raise _WrongError(f" must be from 0 to 0.5, found {number}")
+    return number
+
+
 def _clock(value: object) -> float:
     number = _number(value)
     try:
@@ -353,22 +359,15 @@ def _by_name(check: Callable[[object], Any]) -> Callable[[object], dict[str, Any
     return each
 
 
-_precision_mapping = _keyed(
-    {
-        "model": _one_or_entry,
-        "type": _by_name(_one_or_entry),
-        "name": _by_name(_one_or_entry),
-        "auto": _keyed(
-            {
-                "width": _whole(4, 32),
-                "weight_width": _whole(2, 32),
-                "table_width": _whole(4, 16),
-                "spare_bits": _whole(0, 16),
-                "max_error": _positive,
-            }
-        ),
-    }
-)
+_precision_mapping = _keyed({
+    "model": _one_or_entry,
+    "type": _by_name(_one_or_entry),
+    "name": _by_name(_one_or_entry),
+    "auto": _keyed({
+        "width": _whole(4, 32), "weight_width": _whole(2, 32), "table_width": _whole(4, 16),
+        "spare_bits": _whole(0, 16), "outliers": _share, "max_error": _positive,
+    }),
+})  # fmt: skip
 
 
 def _optional(check: Callable[[object], Any]) -> Callable[[object], Any]:

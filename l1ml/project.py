@@ -26,6 +26,7 @@ from l1ml.types.timing import Latency
 
 if TYPE_CHECKING:
     from l1ml.validate.verdict import Verdict
+    from l1ml.verify.run import Verification
 
 Inputs = ArrayLike | Mapping[str, ArrayLike]
 
@@ -272,6 +273,38 @@ class Project:
         self._need_hardware()
         return actions.replay_events(self, events, max_events=max_events, bench=bench, self_test=self_test)
 
+    def verify(
+        self,
+        events: str | os.PathLike[str] | None = None,
+        *,
+        stimuli: int | None = None,
+        framework: str | None = None,
+        python: str | os.PathLike[str] | None = None,
+        max_events: int | None = None,
+    ) -> Verification:
+        """Run the model in its own framework beside the emulator, and compare every layer.
+
+        Args:
+            events: an event file; None for generated ties, thresholds and ends of ranges.
+            stimuli: how many events to generate; default 1000.
+            framework: keras, qkeras, hgq2 or onnx; None finds out.
+            python: interpreter in which the framework is installed; None for this one.
+            max_events: stop after so many.
+
+        Returns:
+            What was compared: ``.passed``, ``print(...)``, ``.to_dict()``.
+        """
+        from l1ml import actions  # matplotlib and the simulators load only when they are used
+
+        return actions.verify_live(
+            actions.verified_config(str(self.root)),
+            events=None if events is None else Path(events),
+            stimuli=stimuli,
+            framework=framework,
+            python=None if python is None else Path(python),
+            max_events=max_events,
+        )
+
     def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
         """Check the project and its last verdict against a budget file."""
         from l1ml import actions  # matplotlib and the simulators load only when they are used
@@ -283,7 +316,8 @@ class Project:
         """Write the report; returns the files, Markdown first."""
         from l1ml import actions  # matplotlib and the simulators load only when they are used
 
-        self._need_hardware()
+        if self.precision is None:
+            self._need_hardware()
         return actions.write_project_report(self)
 
 

@@ -113,7 +113,7 @@ def compare_luts(width: int, threshold: int) -> int:
     inputs = width - zeros
     if inputs > 2 * LUT_INPUTS:
         return round(0.35 * inputs)  # on the carry chain
-    return tree_luts(inputs)
+    return int(inputs > 1) + max(0, -(-(inputs - LUT_INPUTS - 1) // 3))
 
 
 def tree_luts(inputs: int) -> int:

@@ -84,6 +84,8 @@ def emit(build: Builder, x: Element, runs: Runs, frac: int, layer: int) -> Eleme
     runs, frac = replace(runs, values=tuple(v >> zeros for v in runs.values)), frac - zeros
     if _is_identity(runs, kind):
         return Element(x.wire, frac)
+    if len(runs.starts) == 2:  # one comparison, which a matrix can read as a bit
+        return _steps(build, x.wire, runs, frac, layer)
     window = _window(runs, kind)
     costs: list[tuple[float, str]] = []
     if len(runs.starts) <= MANY_RUNS:

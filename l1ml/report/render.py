@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from l1ml.report import precision
 from l1ml.report.facts import Facts, read_facts
 from l1ml.report.markdown import code, number, table, text
 from l1ml.report.ranges import RangeStats, from_manifest
@@ -78,13 +79,15 @@ def write_report(
     lines += _pipeline(facts, plots)
     lines += _resources(facts, plots)
     lines += _numbers(groups, plots)
+    chosen, drawn = precision.section(project_dir, folder)
+    lines += chosen
     lines += _physics(curves, roc, plots)
     lines += _provenance(facts)
     markdown, data = folder / "report.md", folder / "report.json"
     markdown.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     content = _json(facts, groups, curves, plots)
     data.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return [markdown, data, *plots.values()]
+    return [markdown, data, *plots.values(), *drawn]
 
 
 def _draw(

@@ -59,8 +59,10 @@ class Demand:
         return 0, self.made[wire].bit_length()
 
     def registered(self, wire: int, stage: int) -> Bits:
-        """Return (lowest, one above highest) bit of the register of a wire behind a stage."""
-        mask = self.held[wire, stage]
+        """Return (lowest, one above highest) bit of the register of a wire behind a stage; none if nothing is read."""
+        mask = self.held.get((wire, stage), 0)
+        if not mask:
+            return 0, 0
         return (mask & -mask).bit_length() - 1, mask.bit_length()
 
     def _registers(self, read: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from l1ml.dataflow.op import Lookup
+from l1ml.dataflow.program import Step
 from l1ml.dataflow.tables import Column, columns
 from l1ml.rtl.demand import Demand, output_bits, unread
 from l1ml.rtl.expressions import expression, meaning
@@ -124,6 +125,13 @@ class _Printer:
         self.names = wire_names(pipe.flow, list(core.input_names))
         self.demand = Demand(pipe)
         self.constants = self.demand.constants
+        self.steps: list[list[tuple[int, Step]]] = [[] for _ in range(pipe.stages)]
+        for wire, step in pipe.flow.defined():
+            if wire not in self.constants and self.demand.made[wire]:
+                self.steps[pipe.stage[wire]].append((wire, step))
+        self.held: list[list[int]] = [[] for _ in range(pipe.stages)]
+        for wire, stage in self.demand.held:
+            self.held[stage].append(wire)
 
     def lines(self) -> Iterator[str]:
         yield from self._header()
@@ -225,17 +233,12 @@ class _Printer:
         pipe = self.pipe
         time, _ = pipe.worst[stage]
         total = time + pipe.family.register_overhead_ns
-        held = [w for w, n in self.demand.held if n == stage]
+        held, steps = self.held[stage], self.steps[stage]
         yield ""
         yield f"  // Stage {stage}: {total:.2f} ns of {1e3 / pipe.clock_mhz:.2f} ns by the delay model."
         for wire in held:
             yield self._declare(f"{self.names[wire]}_q{stage}", wire, self.demand.registered(wire, stage))
         yield f"  always_ff @(posedge clk_i) begin : stage_{stage}"
-        steps = [
-            (wire, step)
-            for wire, step in self.flow.defined()
-            if pipe.stage[wire] == stage and wire not in self.constants and self.demand.made[wire]
-        ]
         for wire, _ in steps:
             yield "  " + self._declare(self.names[wire], wire, self.demand.computed(wire))
         idle = self._unread(stage, [wire for wire, _ in steps])
@@ -281,9 +284,10 @@ class _Printer:
         out: list[str] = []
         for wire in made:
             out += unread(self.names[wire], self.demand.computed(wire), self.demand.made[wire])
-        for (wire, behind), mask in self.demand.held.items():
-            if behind == stage - 1:
-                out += unread(f"{self.names[wire]}_q{behind}", self.demand.registered(wire, behind), mask)
+        behind = stage - 1
+        for wire in self.held[behind] if stage else ():
+            mask = self.demand.held[wire, behind]
+            out += unread(f"{self.names[wire]}_q{behind}", self.demand.registered(wire, behind), mask)
         return out
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,18 +55,16 @@ class Pipeline:
         constants = {wire for wire, step in self.flow.defined() if isinstance(step.op, Constant)}
         return tuple(self.stage[w] if w in constants else n for w, n in enumerate(last))
 
-    def registered(self, stage: int) -> list[int]:
-        """Return the wires that a register at the end of ``stage`` holds."""
-        return [
-            w
-            for w, (made, last) in enumerate(zip(self.stage, self.last_read, strict=True))
-            if made <= stage < last
-        ]
-
     @cached_property
     def register_bits(self) -> tuple[int, ...]:
         """Data register bits at the end of every stage."""
-        return tuple(sum(self.flow.type_of(w).width for w in self.registered(s)) for s in range(self.stages))
+        change = [0] * (self.stages + 1)
+        for wire, (made, last) in enumerate(zip(self.stage, self.last_read, strict=True)):
+            if made < last:
+                width = self.flow.type_of(wire).width
+                change[made] += width
+                change[last] -= width
+        return tuple(itertools.accumulate(change[: self.stages]))
 
     @cached_property
     def worst(self) -> tuple[tuple[float, int | None], ...]:

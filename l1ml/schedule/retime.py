@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from l1ml.dataflow.op import Constant
@@ -52,20 +53,24 @@ class _State:
         self.flow, self.stage, self.arrival = flow, stage, arrival
         self.delays, self.limit, self.stages = delays, limit, stages
         self.readers: list[list[int]] = [[] for _ in stage]
+        self.reads: list[Counter[int]] = [Counter() for _ in stage]  # how many readers in which stage
         self.constant = [False] * len(stage)
         for wire, step in flow.defined():
             self.constant[wire] = isinstance(step.op, Constant)
             for source in set(step.ins):
                 self.readers[source].append(wire)
+                self.reads[source][stage[wire]] += 1
         self.is_output = [False] * len(stage)
         for port in flow.outputs:
             self.is_output[port.wire] = True
 
     def last_read(self, wire: int, without: int = -1) -> int:
-        """Return the last stage that reads a wire, one reader left out; an output is read after the last."""
+        """Return the last stage that reads a wire, one of its readers left out; an output is read after the last."""
         if self.is_output[wire]:
             return self.stages
-        return max((self.stage[r] for r in self.readers[wire] if r != without), default=self.stage[wire])
+        left_out = self.stage[without] if without >= 0 else None
+        stages = (s for s, count in self.reads[wire].items() if count > (s == left_out))
+        return max(stages, default=self.stage[wire])
 
     def improve(self, wire: int) -> bool:
         """Move one operation to the later stage that saves most bits; tell whether it moved."""
@@ -87,6 +92,9 @@ class _State:
                 best, best_time, best_gain = target, time, gain
         if best < 0:
             return False
+        for source in set(self.flow.steps[wire - first].ins):
+            self.reads[source][self.stage[wire]] -= 1
+            self.reads[source][best] += 1
         self.stage[wire], self.arrival[wire] = best, best_time
         return True
 

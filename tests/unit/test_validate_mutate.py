@@ -88,6 +88,62 @@ def test_order_of_faults_follows_the_seed() -> None:
     assert only("pipeline_register", 1) == only("pipeline_register", 1)
 
 
+CHOICES = """\
+  always_ff @(posedge clk_i) begin : stage_0
+    logic [3:0] act_0;
+    if (valid_i) begin
+      act_s0 = $signed(x_0) >= $signed(x_1); // x_0 >= x_1
+      act_s1 = Rom0123456789ab[x_0[5:0]]; // table of x_0
+      act_s2 = act_s0 ^ act_s1; // act_s0 xor act_s1
+      act_s3 = $signed(x_0) * $signed(x_1); // x_0 * x_1
+      act_0 = act_s2 ? act_s3 : {3'd0, act_s1}; // act_s2 ? act_s3 : act_s1
+      act_0_q0 <= act_0;
+      act_s9 = act_s2 ? act_s3 : act_s3; // act_s3
+    end
+  end
+  always_ff @(posedge clk_i) begin : stage_1
+    if (valid_q[0]) begin
+      late_0 = act_0_q0 + act_0_q0; // twice
+    end
+  end
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "new"),
+    [
+        ("compare", "act_s0 = $signed(x_0) < $signed(x_1); // x_0 >= x_1"),
+        ("lookup", "act_s1 = ~Rom0123456789ab[x_0[5:0]]; // table of x_0"),
+        ("parity", "act_s2 = act_s0 | act_s1; // act_s0 xor act_s1"),
+        ("multiplier", "act_s3 = $signed(x_0) + $signed(x_1); // x_0 * x_1"),
+        ("select", "act_0 = act_s2 ? {3'd0, act_s1} : act_s3; // act_s2 ? act_s3 : act_s1"),
+    ],
+)
+def test_choices_tables_and_products_can_be_wrong(kind: str, new: str) -> None:
+    core = Core(CHOICES, [{"name": "act", "hdl": "act"}])
+    [fault] = core.mutations(kind, 1)
+    changed = [line.strip() for line in core.mutated(fault).splitlines()]
+    assert [line for line in changed if line not in CHOICES.replace("      ", "")] == [new]
+    assert fault.layers == {"act"}
+
+
+@pytest.mark.parametrize(
+    ("probes", "named"),
+    [
+        ({"act": ["stage_0.act_0"], "late": ["stage_1.late_0"]}, {"act"}),
+        ({"act": [], "late": ["stage_1.late_0"]}, {"late"}),  # nothing of the layer itself can be seen
+        ({"act": ["stage_0.act_s3"], "late": ["stage_1.late_0"]}, {"late"}),  # nor what depends on it
+        ({"act": ["stage_0.act_s3"], "late": []}, {UNSEEN}),
+    ],
+)
+def test_the_layers_named_are_the_first_that_can_be_seen(
+    probes: dict[str, list[str]], named: set[str]
+) -> None:
+    layers = [{"name": n, "hdl": n, "probes": [{"signal": s} for s in found]} for n, found in probes.items()]
+    [fault] = Core(CHOICES, layers).mutations("lookup", 1)
+    assert fault.layers == named
+
+
 class FakeCore:
     """A core whose probe shows given codes."""
 

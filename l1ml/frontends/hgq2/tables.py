@@ -1,155 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HGQ2's functions by table: QUnaryFunctionLUT, QActivation, QSoftmax, and attention built with it."""
+"""HGQ2's functions by table: QUnaryFunctionLUT, its affine form, and QSoftmax."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from l1ml.frontends import qkeras
-from l1ml.frontends.common import Options, UnsupportedError
-from l1ml.frontends.hgq2 import layers as hgq
-from l1ml.frontends.hgq2.quantizers import Parts
-from l1ml.frontends.keras.step import Step
-from l1ml.frontends.spelling import call
+from l1ml.frontends.common import Options
+from l1ml.frontends.hgq2.merge import own_axes
+from l1ml.frontends.hgq2.parts import Parts
 from l1ml.graph.functions import Offset, Scale
-from l1ml.graph.model import Einsum, Einsum2, Layer, Map, Merge, QuantizeEach, Reduce
+from l1ml.graph.model import Merge, Reduce
 from l1ml.graph.named import Named
 
-
-def unary(step: Step, parts: Parts, inputs: tuple[str, ...]) -> list[Layer]:
-    """QUnaryFunctionLUT and QActivation: a function between the input's and the output's quantizer."""
-    chosen = call(step.options.raw("activation"))
-    if chosen is None or chosen.name == "linear":
-        return hgq.nothing(step, parts, inputs)
-    functions = list(qkeras.activation(chosen, source=step.file.source, keras=3))
-    if step.kind == "QAffinedUnaryFunctionLUT":
-        scale, bias = (float(a.reshape(-1)[0]) for a in parts.trained("", 2, "scale and bias"))
-        functions = [Scale(np.asarray(scale, np.float32)), Offset(np.asarray(bias, np.float32)), *functions]
-    return [Map(f"{step.name}.function", inputs, tuple(functions), chosen.name)]
+KERAS_EPSILON = 1e-7
+TABLE = {"overflow_mode": "SAT", "round_mode": "RND_CONV"}
+"""What QSoftmax makes of the quantizers of its tables, whatever they were given as."""
 
 
-def _typed(parts: Parts, name: str, source: str, place: str, conf: Any) -> QuantizeEach:
-    return QuantizeEach(name, (source,), parts.quantizer(place, conf).grid(batch=True), f"hgq {place}")
+def unary(parts: Parts, inputs: tuple[str, ...]) -> str:
+    """QUnaryFunctionLUT: a function between the input's and the output's quantizer."""
+    return parts.activate(inputs[0])
 
 
-def softmax_layers(
-    parts: Parts, options: Options, name: str, source: str, place: str, axes: tuple[int, ...], scaler: float
-) -> list[Layer]:
-    """Return a softmax with HGQ2's two tables; its result is not quantized.
+def affine_unary(parts: Parts, inputs: tuple[str, ...]) -> str:
+    """QAffinedUnaryFunctionLUT: a trained scale and offset before the function."""
+    raw = parts.weights("", ("scale", (1,)), ("bias", (1,)))
+    scale, offset = (np.asarray(raw[key][0], dtype=np.float32) for key in ("scale", "bias"))
+    return parts.activate(parts.map("affine", inputs[0], Scale(scale), Offset(offset), text="affine"))
+
+
+def softmax(
+    parts: Parts, source: str, options: Options, axes: tuple[int, ...], *, place: str = "", part: str = "",
+    scaler: float = 1.0,
+) -> str:  # fmt: skip
+    """Append a softmax with HGQ2's two tables; its result is not quantized.
 
     Args:
-        parts: stored arrays.
-        options: configuration with the four quantizers of the tables.
-        name: before the names of the layers.
-        source: the layer it reads.
-        place: where its variables are, ending in ``/`` or empty.
-        axes: summed axes, without the batch axis.
+        parts: the layer.
+        source: what it reads.
+        options: configuration with the quantizers of the tables.
+        axes: summed axes, without the event axis.
+        place: folder of its variables, ending in ``/`` or empty.
+        part: before the names of the layers, ending in a dot or empty.
         scaler: factor of the exponent.
     """
-    layers: list[Layer] = []
+
+    def typed(key: str, name: str, what: str, **forced: str) -> str:
+        conf: Any = options.raw(f"{key}_conf")
+        return parts.quantize(f"{part}{key}", what, f"{place}{name}", conf, **forced)
+
     sign = 1.0
     if options.flag("stable", True):
-        top = Reduce(f"{name}.max", (source,), "max", axes, keepdims=True)
-        below = Merge(f"{name}.below", (top.name, source), "sub")
-        layers += [top, below]
-        layers.append(
-            _typed(parts, f"{name}.exp_iq", below.name, f"{place}exp_table/iq", options.raw("exp_iq_conf"))
-        )
-        source, sign = layers[-1].name, -1.0
+        top = parts.add(Reduce(parts.name(f"{part}max"), (source,), "max", axes, keepdims=True))
+        source = parts.add(Merge(parts.name(f"{part}below"), (top, source), "sub"))
+        source, sign = typed("exp_iq", "exp_table/iq", source), -1.0
     exponent = (Scale(np.asarray(sign * scaler, dtype=np.float32)), Named("exp"))
-    layers.append(Map(f"{name}.exp", (source,), exponent, "exp"))
-    layers.append(
-        _typed(parts, f"{name}.exp_oq", layers[-1].name, f"{place}exp_table/oq", options.raw("exp_oq_conf"))
-    )
-    exp = layers[-1].name
-    total = Reduce(f"{name}.sum", (exp,), "sum", axes, keepdims=True)
-    layers += [
-        total,
-        _typed(parts, f"{name}.inv_iq", total.name, f"{place}inv_table/iq", options.raw("inv_iq_conf")),
-    ]
-    inverse = (Offset(np.asarray(hgq.KERAS_EPSILON)), Named("reciprocal"))
-    layers.append(Map(f"{name}.inv", (layers[-1].name,), inverse, "reciprocal"))
-    layers.append(
-        _typed(parts, f"{name}.inv_oq", layers[-1].name, f"{place}inv_table/oq", options.raw("inv_oq_conf"))
-    )
-    return [*layers, Merge(f"{name}.result", (exp, layers[-1].name), "mul")]
+    e = typed("exp_oq", "exp_table/oq", parts.map(f"{part}exp", source, *exponent, text="exp"), **TABLE)
+    total = parts.add(Reduce(parts.name(f"{part}sum"), (e,), "sum", axes, keepdims=True))
+    total = typed("inv_iq", "inv_table/iq", total)
+    inverse = (Offset(np.asarray(KERAS_EPSILON, dtype=np.float32)), Named("reciprocal"))
+    inverted = typed("inv_oq", "inv_table/oq", parts.map(f"{part}inv", total, *inverse, text="1/x"), **TABLE)
+    return parts.add(Merge(parts.name(f"{part}result"), (e, inverted), "mul"))
 
 
-def softmax(step: Step, parts: Parts, inputs: tuple[str, ...]) -> list[Layer]:
+def softmax_layer(parts: Parts, inputs: tuple[str, ...]) -> str:
     """QSoftmax."""
-    axes = step.options.integers("axes") or step.options.integers("axis") or [-1]
-    own = tuple(a - 1 if a > 0 else len(step.shape) + a for a in axes)
-    scaler = float(step.options.number("input_scaler", 1.0) or 1.0)
-    return softmax_layers(parts, step.options, step.name, inputs[0], "", own, scaler)
-
-
-def attention(step: Step) -> tuple[Layer, ...]:
-    """QMultiHeadAttention over (positions, features): projections, scores, softmax, mixture, projection."""
-    options, parts = step.options, Parts(step)
-    if options.raw("fuse") not in (None, "none") or options.raw("output_shape") is not None:
-        raise UnsupportedError("fused projections, or an output_shape")
-    if any(len(s) != 2 for s in step.shapes) or not 1 <= len(step.inputs) <= 3:
-        raise UnsupportedError("inputs other than (positions, features) for query, value and key")
-    sources = dict.fromkeys(("query", "value", "key"), step.inputs[0])
-    sources.update(zip(("query", "value", "key"), step.inputs, strict=False))
-    if len(step.inputs) == 2:
-        sources["key"] = step.inputs[1]
-    name = step.name
-    layers: list[Layer] = []
-    for part in ("query", "key", "value"):
-        layers += _projection(
-            step, parts, f"{part}_dense", sources[part], "ta,ahd->thd", f"{name}.{part}", output=True
-        )
-    scores = Einsum2(f"{name}.scores", (f"{name}.query", f"{name}.key"), "thd,shd->hts")
-    layers.append(scores)
-    # HGQ2 0.2 takes the scores as they are; files of earlier versions still hold a quantizer for them, unused.
-    inner = {key.removeprefix("softmax_"): value for key, value in options.values.items()}
-    inner["stable"] = options.raw("stable_softmax", True)
-    width = options.integer("key_dim")
-    table_options = Options(inner, step.owner, step.file.source)
-    made = softmax_layers(
-        parts,
-        table_options,
-        f"{name}.softmax",
-        layers[-1].name,
-        "_softmax/",
-        (2,),
-        1.0 / math.sqrt(float(width)),
-    )
-    layers += made
-    source = made[-1].name
-    if parts.arrays("_softmax/oq/quantizer"):
-        layers.append(
-            _typed(parts, f"{name}.softmax_oq", source, "_softmax/oq", options.raw("softmax_oq_conf"))
-        )
-        source = layers[-1].name
-    mixed = Einsum2(f"{name}.mixed", (source, f"{name}.value"), "hts,shd->thd")
-    layers.append(mixed)
-    layers += _projection(
-        step, parts, "output_dense", mixed.name, "thd,hdo->to", f"{name}.output", output=True
-    )
-    return tuple(hgq.finished(step, parts, layers))
-
-
-def _projection(
-    step: Step, parts: Parts, place: str, source: str, equation: str, name: str, *, output: bool
-) -> list[Layer]:
-    """Return a QEinsumDense inside of an attention layer; the last of its layers has ``name``."""
-    options = step.options
-    layers: list[Layer] = []
-    if parts.arrays(f"{place}/iq/quantizer"):
-        layers.append(_typed(parts, f"{name}.iq", source, f"{place}/iq", options.raw("qkvo_iq_conf")))
-        source = layers[-1].name
-    biased = bool(parts.arrays(f"{place}/bq/quantizer"))
-    raw = parts.trained(place, 1 + biased, "kernel and bias")
-    kernel = parts.quantizer(f"{place}/kq", options.raw("qkvo_kq_conf")).values(raw[0])
-    bias = parts.quantizer(f"{place}/bq", options.raw("qkvo_bq_conf")).values(raw[1]) if biased else None
-    linear = Einsum(f"{name}.linear", (source,), kernel, bias, equation, quantizers=(("kernel", "hgq kq"),))
-    layers.append(linear)
-    if output and parts.arrays(f"{place}/oq/quantizer"):
-        layers.append(_typed(parts, f"{name}.oq", linear.name, f"{place}/oq", options.raw("qkvo_oq_conf")))
-    return [*layers[:-1], replace(layers[-1], name=name)]
+    (source,) = inputs
+    axes = parts.options.integers("axes") or parts.options.integers("axis") or [-1]
+    own = own_axes(parts, axes, len(parts.shape(source)))
+    scaler = float(parts.options.number("input_scaler", 1.0) or 0.0)
+    return softmax(parts, source, parts.options, own, scaler=scaler)

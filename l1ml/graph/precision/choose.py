@@ -94,10 +94,10 @@ def _of(structure: Structure, slot: Slot, auto: Auto, seen: Range | None) -> Qua
         width = min(auto.width, MAX_BIAS_BITS) if bias else auto.weight_width or auto.width
         lo, hi = float(values.min(initial=0.0)), float(values.max(initial=0.0))
         return Quantizer(fitting(lo, hi, width, signed=True), Rounding.RND_CONV, Overflow.SAT)
-    lo, hi = (seen.lo, seen.hi) if seen is not None and seen.seen else slot.bounds or (0.0, 0.0)
+    lo, hi = seen.without(auto.outliers) if seen is not None and seen.seen else slot.bounds or (0.0, 0.0)
     signed, width = not (slot.positive and lo >= 0), auto.width
     if slot.table:
-        width = min(width, auto.table_width)
+        width = min(width, auto.table_width, TABLE_BITS - slot.differences)
         if slot.functions:
             kind = _for_tables(slot.functions, lo, hi, width, signed=signed)
             return Quantizer(kind, Rounding.RND_CONV, Overflow.SAT)
@@ -132,19 +132,27 @@ def _values(chain: Sequence[Function], x: RealArray) -> RealArray:
 
 def _check_tables(types: Mapping[Slot, Quantizer]) -> None:
     """Refuse types that would make a table too large, and name the width that fits."""
-    wide = [slot for slot, kind in types.items() if slot.table and kind.type.width > TABLE_BITS]
+    wide = [slot for slot, kind in types.items() if slot.table and _too_wide(slot, kind.type)]
     if not wide:
         return
     texts = []
     for slot in wide:
         kind = types[slot]
-        fits = replace(kind, type=FixedType(kind.type.signed, TABLE_BITS, kind.type.integer))
+        width = TABLE_BITS - slot.differences
+        fits = replace(kind, type=FixedType(kind.type.signed, width, kind.type.integer))
         texts.append(f"{slot.layer}.{slot.key}: {kind.type} has 2**{kind.type.width} codes; {fits} fits")
     raise ConfigError(
         f"{len(wide)} types make a table of more than 2**{TABLE_BITS} entries: " + "; ".join(texts),
         where=("precision",),
         fix=f"give these places (precision > name) types of at most {TABLE_BITS} bits",
     )
+
+
+def _too_wide(slot: Slot, kind: FixedType) -> bool:
+    if not slot.differences:
+        return kind.width > TABLE_BITS
+    # A softmax needs exp(x) only down to its own LSB, about x = -16: with a coarse grid those are few codes.
+    return kind.width >= TABLE_BITS and kind.frac > TABLE_BITS - 4
 
 
 def narrowest(

@@ -71,6 +71,15 @@ class Range:
         """Largest magnitude."""
         return max(abs(self.lo), abs(self.hi)) if self.seen else 0.0
 
+    def without(self, outliers: float) -> tuple[float, float]:
+        """Return the range without a share of the largest magnitudes, to 1/8 of an octave."""
+        above = np.cumsum(self._bins[::-1])[::-1]
+        inside = np.flatnonzero(above > outliers * self.count)
+        if not outliers or not len(inside):
+            return self.lo, self.hi
+        edge = 2.0 ** (_LOWEST + (int(inside[-1]) + 0.5) / BINS_PER_OCTAVE)
+        return max(self.lo, -edge), min(self.hi, edge)
+
     @property
     def log2_quantiles(self) -> tuple[float, ...]:
         """Quantiles of log2 of the non-zero magnitudes, to 1/8 of an octave; empty without any."""

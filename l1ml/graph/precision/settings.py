@@ -53,6 +53,7 @@ class Auto:
         weight_width: bits of weights; None for ``width``.
         table_width: bits of what is looked up in a table (the input of tanh, sigmoid, softmax).
         spare_bits: integer bits beyond what the largest magnitude needs.
+        outliers: share of the values of a tensor that may lie outside of its type, for finer steps for the others.
         max_error: largest rms error of any output, relative to the rms of the float model's; then ``width`` and
             ``weight_width`` are the most that is tried, and the fewest bits that keep the error are taken.
     """
@@ -61,6 +62,7 @@ class Auto:
     weight_width: int | None = None
     table_width: int = 12
     spare_bits: int = 0
+    outliers: float = 0.0
     max_error: float | None = None
 
 

@@ -41,6 +41,7 @@ class Slot:
         constant: the values are trained constants, known without events.
         marker: number of the marker within the step, for tensors.
         table: a table over all codes of this type follows.
+        differences: that table reads differences of two such values, which have one bit more.
         functions: what such tables compute (one chain each), where they are functions of this value alone.
         positive: the values are never negative.
         bounds: largest range the values can have, where it follows from the mathematics.
@@ -55,6 +56,7 @@ class Slot:
     constant: bool = False
     marker: int = 0
     table: bool = False
+    differences: bool = False
     functions: tuple[tuple[Function, ...], ...] = ()
     positive: bool = False
     bounds: tuple[float, float] | None = None

@@ -190,9 +190,9 @@ class _Builder(Surroundings):
             self.ours.add(layer.name)
         if isinstance(layer, Reshape) and layer.inputs[0] in self.wide:
             self.wide.add(layer.name)
-        functions, table = self._table_behind(layer)
+        functions, table, differences = self._table_behind(layer)
         slot = self._slot(layer, "output", layer.name, positive=layer.name in self.positive, table=table,
-                          functions=functions)  # fmt: skip
+                          differences=differences, functions=functions)  # fmt: skip
         if slot is None or not (place or slot.level == "name"):
             self.out += made
             return
@@ -276,14 +276,7 @@ class _Builder(Surroundings):
         ):
             return []
         chain = self._alone_behind(layer)
-        channels = layer.kernel.shape[-1]
-        same_axis = all(self.shapes[step.name][-1:] == (channels,) for step in chain)
-        if (
-            len(chain) > 2
-            or not chain
-            or not same_axis
-            or any(self._output_is_named(s) for s in (layer, *chain[:-1]))
-        ):
+        if not 1 <= len(chain) <= 2 or any(self._output_is_named(s) for s in (layer, *chain[:-1])):
             return []
         reader = chain[-1]
         foldable = isinstance(reader, Affine) and self._per_channel(layer, reader) is not None

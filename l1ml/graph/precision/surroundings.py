@@ -41,19 +41,23 @@ class Surroundings:
         kind = getattr(reader, "kind", "max")
         return isinstance(reader, _PASSING) and kind in ("max", "min") and self._closed(reader)
 
-    def _table_behind(self, layer: Layer) -> tuple[tuple[tuple[Function, ...], ...], bool]:
-        """Return what tables behind a tensor compute (nothing, where others read it too), and whether there is one."""
+    def _table_behind(self, layer: Layer) -> tuple[tuple[tuple[Function, ...], ...], bool, bool]:
+        """Return what tables behind a tensor compute, whether there is one, and whether it is a softmax.
+
+        Where others read the tensor too, nothing is said about what is computed.
+        """
         readers = self._actual_readers(layer.name)
         chains = [r.functions for r in readers if isinstance(r, Map) and linear_steps(r.functions) is None]
         softmax = any(isinstance(r, Softmax) and r.tables is None for r in readers)
         alone = len(chains) == len(readers) and layer.name not in self.ends
-        return tuple(chains) if alone else (), bool(chains) or softmax
+        return tuple(chains) if alone else (), bool(chains) or softmax, softmax
 
     def _actual_readers(self, name: str) -> list[Layer]:
         """Return who reads a tensor, through layers that only move it."""
         found: list[Layer] = []
         for reader in self.readers.get(name, []):
             if reader.name in self.used:
-                wire = isinstance(reader, Reshape | Take | Concat)
+                extremum = isinstance(reader, Pool | GlobalPool) and reader.kind in ("max", "min")
+                wire = isinstance(reader, Reshape | Take | Concat) or extremum
                 found += self._actual_readers(reader.name) if wire else [reader]
         return found

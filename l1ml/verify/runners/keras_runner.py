@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a Keras, QKeras or HGQ2 model and stores what every layer gives: ``python keras_runner.py job.json``.
+
+The job names the model, its weights, the inputs (``.npz``) and where the results go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+class MissingError(Exception):
+    """A package of the framework is not installed."""
+
+
+def package(name: str) -> Any:
+    """Import a package of the framework."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingError(f"{name}: {error}") from None
+
+
+def keras_for(framework: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """Return Keras, the classes a model file may name, and versions."""
+    keras = package("keras")
+    versions = {"keras": str(keras.__version__)}
+    objects: dict[str, Any] = {}
+    if keras.__version__.startswith("2."):
+        tensorflow = package("tensorflow")
+        keras, versions["tensorflow"] = tensorflow.keras, str(tensorflow.__version__)
+        keras.layers.Layer  # noqa: B018  makes its lazy loader decide, before qkeras imports what changes its mind
+    if framework == "qkeras":
+        versions["qkeras"] = str(getattr(package("qkeras"), "__version__", "?"))
+        package("qkeras.utils")._add_supported_quantized_objects(objects)
+    if framework == "hgq2":
+        versions["hgq2"] = str(getattr(package("hgq"), "__version__", "?"))
+    return keras, objects, versions
+
+
+def load(keras: Any, objects: dict[str, Any], model: str, weights: str | None) -> Any:
+    """Read the model with the framework's own reader."""
+    if weights is None:
+        return keras.models.load_model(model, custom_objects=objects, compile=False)
+    text = Path(model).read_text(encoding="utf-8")
+    made = keras.models.model_from_json(text, custom_objects=objects)
+    made.load_weights(weights)
+    return made
+
+
+def single(value: Any) -> bool:
+    """Tell whether a layer has one tensor as input or output."""
+    return value is not None and not isinstance(value, (list, tuple, dict))
+
+
+def attribute(layer: Any, name: str) -> Any:
+    """Return ``layer.input`` or ``layer.output``; None where the layer has several or none."""
+    try:
+        value = getattr(layer, name)
+    except Exception:  # noqa: BLE001  each version of Keras has its own error for a layer that is used twice
+        return None
+    return value if single(value) else None
+
+
+def has_activation(layer: Any) -> bool:
+    """Tell whether a layer with weights applies an activation of its own."""
+    function = getattr(layer, "activation", None)
+    named = getattr(function, "__name__", type(function).__name__)
+    return function is not None and named != "linear" and hasattr(layer, "kernel")
+
+
+def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """Return what every layer gives, by name; ``name.linear`` is a layer before its activation."""
+    wanted: dict[str, Any] = {}
+    for layer in model.layers:
+        output, given = attribute(layer, "output"), attribute(layer, "input")
+        if output is not None:
+            wanted[layer.name] = output
+        if has_activation(layer) and given is not None:
+            wanted[f"{layer.name} input"] = given
+    for number, output in enumerate(model.outputs):
+        wanted[f"output {number}"] = output
+    whole = keras.Model(model.inputs, list(wanted.values()))
+    parts: dict[str, list[np.ndarray]] = {}
+    linear = keras.activations.get("linear")
+    for first in range(0, len(inputs[0]), batch):
+        given = [x[first : first + batch] for x in inputs]
+        made = whole(given if len(given) > 1 else given[0], training=False)
+        made = made if isinstance(made, (list, tuple)) else [made]
+        found = dict(zip(wanted, (np.asarray(keras_array(y)) for y in made), strict=True))
+        for layer in model.layers:
+            x = found.pop(f"{layer.name} input", None)
+            if x is not None:
+                kept, layer.activation = layer.activation, linear
+                try:
+                    found[f"{layer.name}.linear"] = np.asarray(keras_array(layer(x)))
+                finally:
+                    layer.activation = kept
+        for name, values in found.items():
+            parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def keras_array(y: Any) -> Any:
+    """Return a tensor as NumPy can read it, whatever the backend."""
+    return y.detach().cpu().numpy() if hasattr(y, "detach") else y
+
+
+def main(job_file: str) -> int:
+    """Do one job; what goes wrong is written where the results go."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    answer: dict[str, Any]
+    try:
+        keras, objects, versions = keras_for(job["framework"])
+        with np.load(job["inputs"], allow_pickle=False) as file:
+            inputs = [file[f"arr_{k}"] for k in range(len(file.files))]
+        model = load(keras, objects, job["model"], job.get("weights"))
+        results = run(keras, model, inputs, int(job["batch"]))
+        np.savez(job["results"], *results.values())
+        answer = {"names": list(results), "versions": versions, "outputs": len(model.outputs)}
+    except MissingError as error:
+        answer = {"missing": str(error)}
+    except Exception as error:  # noqa: BLE001  the parent reports it
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    Path(job["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an ONNX or QONNX model and stores what every operator gives: ``python onnx_runner.py job.json``.
+
+Plain ONNX and QDQ files run in ONNX Runtime, files with QONNX operators in qonnx's executor.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class MissingError(Exception):
+    """A package of the framework is not installed."""
+
+
+def package(name: str) -> Any:
+    """Import a package of the framework."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingError(f"{name}: {error}") from None
+
+
+def baked_batch(model: Any) -> int | None:
+    """Return the number of events that the file fixes for its first input, None where it is free."""
+    own = {tensor.name for tensor in model.graph.initializer}
+    first = next(value for value in model.graph.input if value.name not in own)
+    dim = first.type.tensor_type.shape.dim
+    return int(dim[0].dim_value) or None if dim else None
+
+
+def input_names(model: Any) -> list[str]:
+    """Return the names of the inputs that are no constants."""
+    own = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in own]
+
+
+def runtime(onnx: Any, model: Any) -> tuple[Any, dict[str, str]]:
+    """Return a function from inputs to all tensors, in ONNX Runtime without optimizations."""
+    ort = package("onnxruntime")
+    present = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name not in present:
+                model.graph.output.append(onnx.ValueInfoProto(name=name))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+
+    def call(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, given), strict=True))
+
+    return call, {"onnxruntime": str(ort.__version__)}
+
+
+def executor(path: str) -> tuple[Any, dict[str, str]]:
+    """Return a function from inputs to all tensors, in qonnx's executor."""
+    wrapper, execute = package("qonnx.core.modelwrapper"), package("qonnx.core.onnx_exec")
+    shapes = package("qonnx.transformation.infer_shapes")
+    model = wrapper.ModelWrapper(path).transform(shapes.InferShapes())
+
+    def call(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(execute.execute_onnx(model, given, return_full_exec_context=True))
+
+    return call, {"qonnx": str(importlib.import_module("importlib.metadata").version("qonnx"))}
+
+
+def run(model: Any, call: Any, inputs: list[np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """Return all tensors, by name of the tensor and by name of the operator."""
+    names, batch = input_names(model), baked_batch(model) or most
+    parts: dict[str, list[np.ndarray]] = {}
+    events = len(inputs[0])
+    for first in range(0, events, batch):
+        given = {}
+        for name, x in zip(names, inputs, strict=True):
+            part = x[first : first + batch]
+            lost = batch - len(part) if baked_batch(model) else 0
+            given[name] = np.concatenate([part, np.repeat(part[-1:], lost, axis=0)]) if lost else part
+        for name, values in call(given).items():
+            if values is not None and np.ndim(values) and len(values) == len(given[names[0]]):
+                parts.setdefault(name, []).append(np.asarray(values)[: len(inputs[0]) - first])
+    count = -(-events // batch)
+    found = {name: np.concatenate(values) for name, values in parts.items() if len(values) == count}
+    for node in model.graph.node:
+        if node.name and node.output and node.output[0] in found:
+            found.setdefault(node.name, found[node.output[0]])
+    for number, value in enumerate(model.graph.output):
+        if value.name in found:
+            found[f"output {number}"] = found[value.name]
+    return found
+
+
+def main(job_file: str) -> int:
+    """Do one job; what goes wrong is written where the results go."""
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    answer: dict[str, Any]
+    try:
+        onnx = package("onnx")
+        model = onnx.load(job["model"])
+        outputs = len(model.graph.output)
+        with np.load(job["inputs"], allow_pickle=False) as file:
+            inputs = [file[f"arr_{k}"].astype(np.float32) for k in range(len(file.files))]
+        special = any("qonnx" in node.domain or "finn" in node.domain for node in model.graph.node)
+        call, versions = executor(job["model"]) if special else runtime(onnx, model)
+        results = run(model, call, inputs, int(job["batch"]))
+        results = {name: values for name, values in results.items() if values.dtype.kind in "iufb"}
+        np.savez(job["results"], *results.values())
+        answer = {"names": list(results), "versions": versions, "outputs": outputs}
+    except MissingError as error:
+        answer = {"missing": str(error)}
+    except Exception as error:  # noqa: BLE001  the parent reports it
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    Path(job["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
