@@ -5,8 +5,8 @@
 (`fuse`); `array.ArrayRunner` and `l1ml.graph.native` execute them.
 """
 
-from l1ml.graph.kernels import conversions, decisions, linear
+from l1ml.graph.kernels import conversions, decisions, linear, scalar
 from l1ml.graph.kernels.array import ArrayRunner
 from l1ml.graph.kernels.plan import KernelPlan, plan
 
-__all__ = ["ArrayRunner", "KernelPlan", "conversions", "decisions", "linear", "plan"]
+__all__ = ["ArrayRunner", "KernelPlan", "conversions", "decisions", "linear", "plan", "scalar"]

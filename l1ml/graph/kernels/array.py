@@ -109,10 +109,12 @@ class ArrayRunner:
             case Kind.LOOKUP:
                 assert kernel.params is not None
                 assert kernel.table is not None
-                scale, offset = (
-                    self._constant(number, f"p{k}", kernel.params[:, k : k + 1]) for k in range(2)
-                )
+                scale, offset = self._columns(number, kernel.params)
                 return self._constant(number, "t", kernel.table)[self._integer(taken[0] * scale + offset)]
+            case Kind.SCALED:
+                assert kernel.params is not None
+                first, second = self._columns(number, kernel.params)
+                return taken[0] * first + taken[1] * second
             case Kind.AND | Kind.OR | Kind.XOR:
                 return self._bitwise(number, kernel, *taken)
         total = taken[0]
@@ -129,6 +131,9 @@ class ArrayRunner:
                 case Kind.MIN:
                     total = xp.where(x < total, x, total)
         return total
+
+    def _columns(self, kernel: int, params: RealArray) -> list[Any]:
+        return [self._constant(kernel, f"p{k}", column[:, None]) for k, column in enumerate(params.T)]
 
     def _number(self, values: Any) -> Any:
         return _cast(values, self._real)
@@ -150,9 +155,7 @@ class ArrayRunner:
 
     def _steps(self, number: int, kernel: Kernel, x: Any) -> Any:
         assert kernel.params is not None
-        columns = [
-            self._constant(number, f"p{k}", column[:, None]) for k, column in enumerate(kernel.params.T)
-        ]
+        columns = self._columns(number, kernel.params)
         size = len(columns) // 2
         total = columns[0] + self._xp.zeros_like(x)
         for limit, jump in zip(columns[1 : 1 + size], columns[1 + size :], strict=True):
@@ -161,10 +164,10 @@ class ArrayRunner:
 
     def _bitwise(self, number: int, kernel: Kernel, x: Any, y: Any) -> Any:
         assert kernel.params is not None
-        scale = self._constant(number, "p", kernel.params)
-        a, b = self._integer(x * scale), self._integer(y * scale)
+        first, second, unit = self._columns(number, kernel.params)
+        a, b = self._integer(x * first), self._integer(y * second)
         bits = a & b if kernel.kind is Kind.AND else a | b if kernel.kind is Kind.OR else a ^ b
-        return self._number(bits) / scale
+        return self._number(bits) * unit
 
     def _after(self, number: int, post: Post, x: Any) -> Any:
         xp = self._xp

@@ -84,7 +84,10 @@ def _after(first: Post | None, second: Post) -> Post | None:
     scale = second.factor * first.unit
     if not _shifts(scale):
         return None
-    offset = scale * first.offset + second.offset
+    before = scale * first.offset
+    offset = before + second.offset
+    if bool((offset - before != second.offset).any() | (offset - second.offset != before).any()):
+        return None  # the sum of both is too long
     peak = max(first.peak, second.peak)
     moved = replace(second, factor=scale * first.factor, offset=offset, peak=peak)
     if first.plain:

@@ -33,7 +33,8 @@ class Kind(IntEnum):
     ARGMAX  index of the first maximum
     STEPS   ``base + sum of jumps at thresholds reached``; ``params`` (units, 1 + 2 n)
     LOOKUP  ``table[x * scale + offset]``; ``params`` (units, 2)
-    AND     of ``x * scale`` as integers; so do OR, XOR; ``params`` (units, 1): the scale
+    SCALED  ``x * s + y * t``; ``params`` (units, 2)
+    AND     ``unit`` times that of ``x * s`` and ``y * t`` as integers; so do OR, XOR; ``params`` (units, 3)
     ======= ===========================================================================
     """
 
@@ -50,9 +51,10 @@ class Kind(IntEnum):
     ARGMAX = 10
     STEPS = 11
     LOOKUP = 12
-    AND = 13
-    OR = 14
-    XOR = 15
+    SCALED = 13
+    AND = 14
+    OR = 15
+    XOR = 16
 
 
 class Round(IntEnum):
@@ -85,7 +87,8 @@ FIELDS = ("factor", "offset", "lo", "hi", "unit", "span")
 
 def fits_float(values: RealArray) -> bool:
     """Tell whether float32 holds numbers exactly."""
-    return np.array_equal(values.astype(np.float32), values)
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float32), values)
 
 
 @dataclass(frozen=True, eq=False)

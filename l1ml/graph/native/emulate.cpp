@@ -15,7 +15,7 @@ namespace {
 
 // The numbers of l1ml.graph.kernels.kernel: Kind, Round and Over.
 enum Kind : int32_t {
-  COPY, AFFINE, SUM, SUB, PROD, MAX, MIN, DOT, COMPARE, SELECT, ARGMAX, STEPS, LOOKUP, AND, OR, XOR
+  COPY, AFFINE, SUM, SUB, PROD, MAX, MIN, DOT, COMPARE, SELECT, ARGMAX, STEPS, LOOKUP, SCALED, AND, OR, XOR
 };
 enum Rounding : int32_t { NONE, RND_CONV, TRN, TRN_ZERO, RND, RND_ZERO, RND_INF, RND_MIN_INF };
 enum Overflow : int32_t { KEEP, CLIP, WRAP, ZERO };
@@ -178,6 +178,7 @@ class Kernel {
         case ARGMAX: argmax(u, in); break;
         case STEPS: steps(u, in); break;
         case LOOKUP: lookup(u, in); break;
+        case SCALED: scaled(u, in); break;
         case AND: bitwise(u, in, [](int64_t a, int64_t b) { return a & b; }); break;
         case OR: bitwise(u, in, [](int64_t a, int64_t b) { return a | b; }); break;
         case XOR: bitwise(u, in, [](int64_t a, int64_t b) { return a ^ b; }); break;
@@ -290,9 +291,15 @@ class Kernel {
   template <typename F>
   void bitwise(int32_t u, const int32_t* in, F combine) const {
     alignas(64) T y[Lanes];
-    const T scale = params(u)[0], unit = T(1) / scale;
-    const T *a = row(in[0]), *b = row(in[1]);
-    for (int l = 0; l < Lanes; ++l) y[l] = T(combine(int64_t(a[l] * scale), int64_t(b[l] * scale))) * unit;
+    const T *a = row(in[0]), *b = row(in[1]), *p = params(u);
+    for (int l = 0; l < Lanes; ++l) y[l] = T(combine(int64_t(a[l] * p[0]), int64_t(b[l] * p[1]))) * p[2];
+    store(u, y);
+  }
+
+  void scaled(int32_t u, const int32_t* in) const {
+    alignas(64) T y[Lanes];
+    const T *a = row(in[0]), *b = row(in[1]), *p = params(u);
+    for (int l = 0; l < Lanes; ++l) y[l] = a[l] * p[0] + b[l] * p[1];
     store(u, y);
   }
 

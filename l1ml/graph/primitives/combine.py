@@ -177,7 +177,9 @@ class Contract(Primitive):
             lo, hi = lo + reduce(np.minimum, ends), hi + reduce(np.maximum, ends)
         # Of elements that are not always 0: those may have any binary point.
         total = (
-            sum(int((live_frac(t) + up).max()) for t, up in zip(types, ups, strict=True)) if lo.size else 0
+            sum(int((live_frac(t) + up).max()) for t, up in zip(types, ups, strict=True))
+            if lo.size and x.size
+            else 0
         )
         return TensorType(lo >> spare, hi >> spare, total - spare)
 

@@ -54,7 +54,7 @@ class ConstMatmul(Primitive):
         own = live_frac(x)
         common = own.max(axis=-1, initial=int(own.min(initial=0)))[..., None]
         none = np.iinfo(np.int64).min // 2
-        need = np.where((x.lo == 0) & (x.hi == 0), none, own).reshape(-1, x.shape[-1])
+        need = np.where((x.lo == 0) & (x.hi == 0), none, own).reshape(prod(x.shape[:-1]), x.shape[-1])
         rows, back = np.unique(need, axis=0, return_inverse=True)
         weights = np.where(self.matrix == 0, none, -_trailing_zeros(self.matrix))
         finest: IntArray = np.full((len(rows), self.matrix.shape[1]), 2 * none, dtype=np.int64)

@@ -137,6 +137,8 @@ class Window(Move):
         return (*self.positions(shape), prod(self.kernel) * shape[-1])
 
     def indices(self, shape: Shape) -> IntArray:
+        if not prod(shape):  # nothing but padding
+            return np.full(self.shape_of(shape), -1, dtype=np.int64)
         *sizes, _ = shape
         n, counts = len(sizes), self.positions(shape)
         inside = np.ones((1,) * (2 * n), dtype=bool)
