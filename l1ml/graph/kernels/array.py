@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1ml.graph.kernels.kernel import FIELDS, Kernel, Kind, Over, Post, Round
+from l1ml.graph.kernels.order import arranged
 from l1ml.graph.kernels.plan import KernelPlan
 from l1ml.types.arrays import IntArray, RealArray
 
@@ -28,6 +29,7 @@ class ArrayRunner:
     """
 
     def __init__(self, plan: KernelPlan, xp: Any, device: Any = None) -> None:
+        plan = arranged(plan)
         self._plan, self._xp, self._device = plan, xp, device
         self._real = xp.float64 if plan.wide else xp.float32
         self._known: dict[tuple[int, str], Any] = {}

@@ -28,7 +28,7 @@ def without_unread(kernels: Sequence[Kernel], ends: IntArray, n_rows: int) -> li
 
 
 def fused(kernels: Sequence[Kernel], ends: IntArray, n_rows: int) -> list[Kernel]:
-    """Join a COPY kernel with the one that feeds it, where nobody else reads what is between them."""
+    """Join units of COPY kernels with the kernel that feeds them, where nobody else reads what is between them."""
     reads = np.bincount(ends, minlength=n_rows)
     maker = np.full(n_rows, -1, dtype=np.int64)
     makes = np.zeros(len(kernels), dtype=np.int64)
@@ -37,22 +37,23 @@ def fused(kernels: Sequence[Kernel], ends: IntArray, n_rows: int) -> list[Kernel
         maker[live], makes[number] = number, len(live)
         rows, counts = np.unique(kernel.sources, return_counts=True)
         reads[rows] += counts
-    out: list[Kernel | None] = list(kernels)
-    for number, second in enumerate(kernels):
+    out = list(kernels)
+    for second in kernels:
         if second.kind is not Kind.COPY:
             continue
         rows = second.sources[:, 0]
-        feeder = int(maker[rows[0]])
-        if feeder < 0 or makes[feeder] != len(rows):
-            continue
-        if bool((maker[rows] != feeder).any()) or bool((reads[rows] != 1).any()):
-            continue
-        first = out[feeder]
-        assert first is not None
-        if (joined := _joined(first, second)) is not None:
-            out[feeder], out[number] = joined, None
-            maker[joined.out[joined.out >= 0]] = feeder
-    return [kernel for kernel in out if kernel is not None]
+        feeders, rest = maker[rows], np.ones(len(rows), dtype=bool)
+        for feeder in np.unique(feeders[feeders >= 0]).tolist():
+            mine = feeders == feeder
+            if int(mine.sum()) != makes[feeder] or bool((reads[rows[mine]] != 1).any()):
+                continue
+            part = replace(second)
+            part.keep(mine)
+            if (joined := _joined(out[feeder], part)) is not None:
+                out[feeder], rest = joined, rest & ~mine
+                maker[joined.out[joined.out >= 0]] = feeder
+        second.keep(rest)
+    return [kernel for kernel in out if len(kernel.out)]
 
 
 def _joined(first: Kernel, second: Kernel) -> Kernel | None:

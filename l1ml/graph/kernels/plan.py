@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,12 +43,21 @@ class NoKernelError(Exception):
     """A primitive has no exact kernel; the reference emulator runs the program."""
 
 
+class Step(NamedTuple):
+    """Units ``first`` to ``last - 1`` of a kernel."""
+
+    kernel: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, eq=False)
 class KernelPlan:
-    """Kernels in order.
+    """The kernels that compute some tensors.
 
     Args:
-        kernels: in order; a row is made once.
+        kernels: the kernels.
+        steps: when their units run.
         n_rows: number of rows, the zero included.
         constants: value of every row that is the same in all events.
         inputs: rows of all inputs, flat, one after the other.
@@ -56,6 +66,7 @@ class KernelPlan:
     """
 
     kernels: tuple[Kernel, ...]
+    steps: tuple[Step, ...]
     n_rows: int
     constants: dict[int, float]
     inputs: IntArray
@@ -90,7 +101,8 @@ def plan(program: TensorProgram, wanted: Sequence[int]) -> KernelPlan | None:
     except NoKernelError:
         return None
     constants = {row: value for value, row in planner.constants.items()}
-    return KernelPlan(tuple(kernels), planner.n_rows, constants, inputs, outputs, wide)
+    steps = tuple(Step(number, 0, len(kernel.sources)) for number, kernel in enumerate(kernels))
+    return KernelPlan(tuple(kernels), steps, planner.n_rows, constants, inputs, outputs, wide)
 
 
 def _flat(rows: Sequence[IntArray]) -> IntArray:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l1ml.graph.kernels.kernel import Kernel, Kind
+from l1ml.graph.kernels.order import arranged
 from l1ml.graph.kernels.plan import KernelPlan
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
@@ -20,6 +21,8 @@ WORK_PER_TASK = 1 << 26
 
 EVENTS_PER_TASK = 1 << 14
 LANES = 64
+ROWS_PER_STEP = 256
+"""Of 64 events: what is made stays in the second cache until it is read."""
 COSTS = {1: 1.0, 2: 1.5, 4: 2.1}
 """AFFINE: time per weight of so many columns made together, measured."""
 
@@ -57,12 +60,13 @@ class NativeEmulator:
     """
 
     def __init__(self, library: ctypes.CDLL, program: TensorProgram, plan: KernelPlan) -> None:
-        self._run, self._plan = library.l1ml_run, plan
+        self._run, self._plan = library.l1ml_run, arranged(plan, ROWS_PER_STEP)
+        plan = self._plan
         self._real = np.float64 if plan.wide else np.float32
         self._keep: list[NDArray[np.generic]] = []
         ops = [self._op(kernel) for kernel in plan.kernels]
         self._ops = (_Op * max(1, len(ops)))(*ops)
-        steps = np.array([(n, 0, len(k.sources)) for n, k in enumerate(plan.kernels)], dtype=np.int32)
+        steps = np.array(plan.steps, dtype=np.int32).reshape(-1, 3)
         kinds = [port.type for port in program.inputs]
         ends = (np.concatenate([np.zeros(0), *(n.ravel() for n in part)]) for part in _ends(kinds))
         to_code, lo, hi = (self._pointer(part.astype(np.float64)) for part in ends)
