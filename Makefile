@@ -52,7 +52,7 @@ format: setup  ## let ruff lay out the Python
 types: setup  ## mypy --strict
 	$(BIN)/mypy
 
-bench: setup  ## measure emulator, co-simulation and area against alkaid, in one run
+bench: setup  ## measure emulators, co-simulation and area, against alkaid, in one run
 	$(BIN)/python tests/bench/run.py
 
 conformance: setup  ## convert every model at hand and compare it with its framework's own answers

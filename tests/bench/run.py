@@ -2,7 +2,8 @@
 """Measures l1ml against alkaid 0.8.2 on the same networks, machine and run: ``make bench``.
 
 Three questions: how fast is the emulator, how large is the core at an equal clock, how fast is the
-co-simulation.  Nothing is asserted; the ratios are printed and, with ``--json``, stored.
+co-simulation.  The emulator's speed on a convolutional network is printed alone: alkaid unrolls it into
+scalars.  Nothing is asserted; the ratios are printed and, with ``--json``, stored.
 
 Equal clock: l1ml is given the clock.  alkaid is given what a user of it would give for that clock,
 ``latency_cutoff`` = the adders of 12 bits that fit one period by l1ml's delay model.  Both pipelines are
@@ -29,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 import alkaid_peer as peer
+import cnn
 
 from l1ml.schedule.delay import family_of
 from l1ml.synth.yosys import synthesize
@@ -36,6 +38,7 @@ from l1ml.synth.yosys import synthesize
 PART, CLOCK_MHZ, INPUT_TYPE = "xcvu13p-flga2577-2-e", 360.71, "fixed<14,4>"
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 5
+PEER_PARTS = ("emulator", "core", "cosim")
 
 
 def rate(run: Callable[[], object], events: int) -> float:
@@ -142,17 +145,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", default=["q6_pruned75", "q6"])
-    parser.add_argument(
-        "--parts", nargs="+", default=["emulator", "core", "cosim"], choices=["emulator", "core", "cosim"]
-    )
+    parser.add_argument("--parts", nargs="+", default=["cnn", *PEER_PARTS], choices=["cnn", *PEER_PARTS])
     parser.add_argument(
         "--data", type=Path, default=ROOT / "datasets" / "jets", help="folder of the jet sample"
     )
     parser.add_argument("--events", type=int, default=200_000, help="events of the emulator")
     parser.add_argument("--cosim-events", type=int, default=100_000, help="events of the co-simulation")
     parser.add_argument("--peer-only", action="store_true", help="measure alkaid alone")
+    parser.add_argument("--cnn", type=Path, help="a convolutional model of your own, of images")
+    parser.add_argument("--cnn-input", default="ufixed<8,0>", help="input type of that model")
     parser.add_argument("--json", type=Path, help="store the figures here")
     options = parser.parse_args()
+    if "cnn" in options.parts:
+        print(cnn.line(cnn.rates(cnn.typed(options.cnn, options.cnn_input), rate)))
+    if not set(options.parts) & set(PEER_PARTS):
+        return
     with h5py.File(options.data / "jets_10k.h5") as file:
         real = np.asarray(file["x"], dtype=np.float32)
     sample = np.resize(real, (max(options.events, options.cosim_events), real.shape[1]))

@@ -13,10 +13,10 @@ from l1ml.graph.kernels.order import arranged
 from l1ml.graph.kernels.plan import KernelPlan
 from l1ml.types.arrays import IntArray, RealArray
 
-ELEMENTS_PER_BLOCK = 1 << 24
-"""Elements of all rows of a block of events."""
+ELEMENTS_PER_BLOCK, ELEMENTS_ON_DEVICE = 1 << 18, 1 << 24
+"""Elements of all rows of a block of events: those of NumPy stay in the caches."""
 
-MAX_EVENTS = 4096
+MIN_EVENTS, MAX_EVENTS = 16, 4096
 
 
 class ArrayRunner:
@@ -33,7 +33,8 @@ class ArrayRunner:
         self._plan, self._xp, self._device = plan, xp, device
         self._real = xp.float64 if plan.wide else xp.float32
         self._known: dict[tuple[int, str], Any] = {}
-        self.events = max(1, min(MAX_EVENTS, ELEMENTS_PER_BLOCK // max(1, plan.n_rows)))
+        elements = ELEMENTS_PER_BLOCK if xp is np else ELEMENTS_ON_DEVICE
+        self.events = max(MIN_EVENTS, min(MAX_EVENTS, elements // plan.n_rows))
 
     def run(self, x: RealArray) -> RealArray:
         """Return values (events, elements of all wanted tensors).
