@@ -12,6 +12,7 @@ from programs import Net, ints
 from l1ml.errors import RangeError
 from l1ml.graph import primitives as p
 from l1ml.graph.emulate import Emulator
+from l1ml.graph.kernels.line import lines
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.scalar import Kind
 from l1ml.types.fixed import Overflow, Quantizer, Rounding
@@ -200,3 +201,41 @@ def scalar(rows: list[list[int]], tables: np.ndarray, sizes: tuple[int, ...]) ->
 @pytest.mark.parametrize("seed", range(12))
 def test_scalar_programs(seed: int) -> None:
     agree(scalar_program(seed))
+
+
+def test_thresholds_of_a_normalization_become_a_line() -> None:
+    """Exhaustively: a rounded line of long factors, seen as thresholds, gives the same levels for every code."""
+    rng = np.random.default_rng(4)
+    first, last = -3000, 2999
+    codes = np.arange(first, last + 1)
+    factor, offset = rng.integers(3000, 90_000, 30), rng.integers(-(1 << 24), 1 << 24, 30)
+    levels = np.clip((codes * factor[:, None] + offset[:, None]) >> 20, 0, 31)
+    limits = np.stack([np.searchsorted(row, np.arange(1, 32)) for row in levels]) + first
+    ends = np.full(30, first), np.full(30, last)
+    found = lines(limits, *ends)
+    assert found is not None
+    slope, constant = (part[:, None] for part in found)
+    np.testing.assert_array_equal(
+        np.clip(np.floor(slope * codes + constant), 0, 31) - levels[:, :1], levels - levels[:, :1]
+    )
+    limits[3, 4] -= 400
+    assert lines(np.sort(limits, axis=1), *ends) is None
+
+
+@pytest.mark.parametrize("jump", [1, 4, 3, -2])
+def test_thresholds_with_equal_jumps(jump: int) -> None:
+    net = Net(((3,), "fixed<11,5>"))
+    limits = np.clip(np.arange(-15, 16) * ints([[30], [61], [71]]) + ints([[0], [5], [-99]]), -1024, 1024)
+    steps = p.Steps(limits, ints([0, 12, -24]), ints([jump]), 3)
+    net.add(steps, 0)
+    net.add(steps, net.add(p.AddConst(ints([1, 0, 3]), 6), 0))
+    program = net.program(1, 3)
+    codes = [np.arange(-1024, 1024)[:, None] + np.zeros(3, dtype=int)]
+    expected = program.emulate(codes, [1, 3])
+    for engine in ENGINES:
+        for got, right in zip(
+            Emulator(program, engine).codes(networks.values(program, codes)),
+            expected,
+            strict=True,  # type: ignore[arg-type]
+        ):
+            np.testing.assert_array_equal(got, right)

@@ -6,14 +6,15 @@ from __future__ import annotations
 import numpy as np
 
 from l1ml.graph import primitives
-from l1ml.graph.kernels.kernel import Kind, Over, Post, Round
+from l1ml.graph.kernels.kernel import FLOAT_LIMIT, Kind, Over, Post, Round
+from l1ml.graph.kernels.line import lines
 from l1ml.graph.kernels.plan import NoKernelError, Place, exact, highest, rows_of
 from l1ml.graph.primitives.base import magnitude
 from l1ml.types.arrays import IntArray, RealArray
 from l1ml.types.fixed import Overflow
 
-FEW_STEPS = 4
-"""So many comparisons are faster than reading a table."""
+FEW_STEPS = 2
+"""So many comparisons are faster than anything else."""
 
 MAX_ENTRIES = 1 << 18
 """Entries of all tables of a kernel that are made from thresholds."""
@@ -101,10 +102,12 @@ def _steps(op: primitives.Steps, at: Place, x: IntArray) -> IntArray:
     jumps = np.broadcast_to(op.jumps, (*shape, size)).reshape(-1, size)
     base = np.broadcast_to(op.base, shape).reshape(-1, 1)
     if size > FEW_STEPS:
-        columns = np.concatenate(
-            [base, limits, jumps, source.lo.reshape(-1, 1), source.hi.reshape(-1, 1)], axis=1
-        )
+        ends = (source.lo.reshape(-1, 1), source.hi.reshape(-1, 1))
+        columns = np.concatenate([base, limits, jumps, *ends], axis=1)
         distinct, which = np.unique(columns, axis=0, return_inverse=True)
+        post = _as_lines(at, distinct, which.reshape(shape), size)
+        if post is not None:
+            return at.convert(x, post)
         made = _as_tables(distinct, size)
         if made is not None:
             offsets, table = made
@@ -115,6 +118,33 @@ def _steps(op: primitives.Steps, at: Place, x: IntArray) -> IntArray:
     levels = np.ldexp(exact(levels), -op.frac)
     params = np.concatenate([levels[:, :1], values, levels[:, 1:]], axis=1)
     return at.fold(Kind.STEPS, x[..., None], peak, params=params)
+
+
+def _as_lines(at: Place, distinct: IntArray, which: IntArray, size: int) -> Post | None:
+    """Return step functions with equal jumps as a rounded line, or None where one has none.
+
+    Args:
+        at: the types around them.
+        distinct: as for `_as_tables`.
+        which: function of every element.
+        size: number of thresholds.
+    """
+    base, limits, jumps = np.split(distinct[:, :-2], [1, 1 + size], axis=1)
+    low, unread = base[:, 0], limits > distinct[:, -1:]
+    jump = np.maximum(1, np.where(unread, 0, jumps).max(axis=1))
+    uneven = (jumps != jump[:, None]) & ~unread
+    if bool(uneven.any() | (jump & (jump - 1)).any() | (low % jump).any()):
+        return None
+    found = lines(limits, distinct[:, -2], distinct[:, -1])
+    if found is None:
+        return None
+    first = exact(low // jump)
+    slope, constant = found[0], found[1] + first
+    return Post.of(
+        which.shape, Round.TRN, Over.CLIP, FLOAT_LIMIT, factor=np.ldexp(slope[which], at.types[0].frac),
+        offset=constant[which], lo=first[which], hi=(first + size)[which],
+        unit=np.ldexp(exact(jump)[which], -at.type.frac),
+    )  # fmt: skip
 
 
 def _as_tables(distinct: IntArray, size: int) -> tuple[IntArray, IntArray] | None:
