@@ -425,10 +425,10 @@ int64_t run(const L1mlNet& net, const X* x, double* out, int64_t events) {
 
 }  // namespace
 
+// Inputs are float or double; a network that computes in double takes double.
 extern "C" int64_t l1ml_run(const L1mlNet* net, int32_t x_is_double, const void* x, double* out, int64_t events) {
-  const auto* xf = static_cast<const float*>(x);
   const auto* xd = static_cast<const double*>(x);
-  if (net->wide)
-    return x_is_double ? run<double, 32>(*net, xd, out, events) : run<double, 32>(*net, xf, out, events);
-  return x_is_double ? run<float, 64>(*net, xd, out, events) : run<float, 64>(*net, xf, out, events);
+  if (net->wide) return run<double, 32>(*net, xd, out, events);
+  return x_is_double ? run<float, 64>(*net, xd, out, events)
+                     : run<float, 64>(*net, static_cast<const float*>(x), out, events);
 }
