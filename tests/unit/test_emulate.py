@@ -10,9 +10,11 @@ import pytest
 from programs import Net, ints
 
 from l1ml.errors import RangeError
+from l1ml.graph import kernels
 from l1ml.graph import primitives as p
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.kernels.line import lines
+from l1ml.graph.kernels.order import arranged
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.scalar import Kind
 from l1ml.types.fixed import Overflow, Quantizer, Rounding
@@ -237,3 +239,25 @@ def test_thresholds_with_equal_jumps(jump: int) -> None:
             strict=True,  # type: ignore[arg-type]
         ):
             np.testing.assert_array_equal(got, right)
+
+
+def test_convolutions_need_few_rows() -> None:
+    """A step runs just before its reader: a few lines of the image are alive, not the whole of it."""
+    rng = np.random.default_rng(3)
+    net = Net(((24, 6, 2), "ufixed<4,0>"))
+    x = 0
+    for _ in range(2):
+        windows = net.add(p.Window((3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))), x)
+        taps = net.types[windows].shape[-1]
+        sums = net.add(p.ConstMatmul(rng.integers(-3, 4, (taps, 8)), 3), windows)
+        x = net.add(p.Requantize.of(Quantizer.parse("ufixed<4,1,RND,SAT>")), sums)
+    program = net.program(net.add(p.Reduce("max"), net.add(p.Reshape((24, 48)), x)))
+    plan = kernels.plan(program, [program.outputs[0][1]])
+    assert plan is not None
+    whole, few = arranged(plan), arranged(plan, 48)
+    assert 2 * 24 * 48 <= whole.n_rows < plan.n_rows
+    assert few.n_rows < whole.n_rows / 3
+    for done in (whole, few):
+        runs = {(s.kernel, unit) for s in done.steps for unit in range(s.first, s.last)}
+        assert len(runs) == sum(len(k.sources) for k in plan.kernels)
+    agree(program)

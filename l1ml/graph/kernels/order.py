@@ -23,7 +23,7 @@ def arranged(plan: KernelPlan, rows_per_step: int | None = None) -> KernelPlan:
 
     Args:
         plan: the kernels, in any order that makes rows before they are read.
-        rows_per_step: about how many rows a step makes; None runs every kernel as a whole.
+        rows_per_step: about how many rows a step makes, or reads for itself; None runs every kernel as a whole.
     """
     steps = _steps(plan.kernels, rows_per_step)
     if rows_per_step is not None:
@@ -42,7 +42,8 @@ def _steps(kernels: Sequence[Kernel], rows_per_step: int | None) -> list[Step]:
     steps = []
     for number, kernel in enumerate(kernels):
         units, makes = kernel.out.shape
-        size = units if rows_per_step is None else max(1, rows_per_step // makes)
+        reads = -(-np.unique(kernel.sources).size // units)  # units next to each other share rows
+        size = units if rows_per_step is None else max(1, rows_per_step // max(makes, reads))
         steps += [Step(number, first, min(first + size, units)) for first in range(0, units, size)]
     return steps
 
