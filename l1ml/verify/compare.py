@@ -9,7 +9,7 @@ framework goes on with another number.  All other values that are not equal are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,8 @@ class Comparator:
             if name not in expected:
                 self.result.missing.setdefault(name, "the framework has no layer of this name")
         for name, tensor in marks:
-            wanted = self._shaped(name, tensor, expected[name], held[tensor])
+            given = [expected[key] for key in (name, f"{name} [codes]") if key in expected]
+            wanted = self._shaped(name, tensor, given, held[tensor])
             if wanted is not None:
                 aside |= self._layer(name, tensor, held, wanted, aside)
         self.result.events += events
@@ -146,20 +147,19 @@ class Comparator:
         step = self._steps.get(tensor)
         return step.sources if step is not None and isinstance(step.op, primitives.Requantize) else ()
 
-    def _shaped(self, name: str, tensor: int, given: np.ndarray, codes: IntArray) -> RealArray | None:
-        """Return the framework's values in the shape and the order of axes of the emulator's."""
+    def _shaped(
+        self, name: str, tensor: int, given: Sequence[np.ndarray], codes: IntArray
+    ) -> RealArray | None:
+        """Return the framework's values in the unit, the shape and the order of axes of the emulator's."""
         shape = self.program.type_of(tensor).shape
-        values = given.astype(np.float64)
-        if values.shape[1:] == shape:
-            forms = [values]
-        elif values.size == codes.size:
-            forms = [values.reshape(codes.shape)]
-        else:
-            self.result.missing.setdefault(name, f"shape {values.shape[1:]} there, {shape} here")
+        forms: list[RealArray] = []
+        for values in (array.astype(np.float64) for array in given if array.size == codes.size):
+            forms.append(values.reshape(codes.shape))
+            if values.ndim > 2 and values.shape[1:] != shape:  # channels first there, last here
+                forms.append(np.moveaxis(values, 1, -1).reshape(codes.shape))
+        if not forms:
+            self.result.missing.setdefault(name, f"shape {given[0].shape[1:]} there, {shape} here")
             return None
-        if values.ndim > 2:  # channels first there, last here
-            last = np.moveaxis(values, 1, -1)
-            forms += [last.reshape(codes.shape)] if last.size == codes.size else []
         real = self._real(tensor, codes)
         return min(forms, key=lambda form: int((form != real).sum()))
 

@@ -7,6 +7,7 @@ The job names the model, its weights, the inputs (``.npz``) and where the result
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -54,7 +55,11 @@ def load(keras: Any, objects: dict[str, Any], model: str, weights: str | None) -
     if weights is None:
         return keras.models.load_model(model, custom_objects=objects, compile=False)
     text = Path(model).read_text(encoding="utf-8")
-    made = keras.models.model_from_json(text, custom_objects=objects)
+    legacy = "use_legacy_format" in inspect.signature(keras.layers.deserialize).parameters
+    if legacy and '"module"' not in text:  # Keras 2 of today, and JSON as it was up to 2.12
+        made = keras.layers.deserialize(json.loads(text), custom_objects=objects, use_legacy_format=True)
+    else:
+        made = keras.models.model_from_json(text, custom_objects=objects)
     made.load_weights(weights)
     return made
 
@@ -80,14 +85,22 @@ def has_activation(layer: Any) -> bool:
     return function is not None and named != "linear" and hasattr(layer, "kernel")
 
 
+def input_quantizer(layer: Any) -> Any:
+    """Return the quantizer that an HGQ2 layer with one input puts in front; None where it has none."""
+    return getattr(layer, "_iq", None) if getattr(layer, "enable_iq", False) else None
+
+
 def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[str, np.ndarray]:
-    """Return what every layer gives, by name; ``name.linear`` is a layer before its activation."""
+    """Return what every layer gives, by name.
+
+    ``name.linear`` is a layer before its activation, ``name.iq`` what its input quantizer gives.
+    """
     wanted: dict[str, Any] = {}
     for layer in model.layers:
         output, given = attribute(layer, "output"), attribute(layer, "input")
         if output is not None:
             wanted[layer.name] = output
-        if has_activation(layer) and given is not None:
+        if given is not None and (has_activation(layer) or input_quantizer(layer) is not None):
             wanted[f"{layer.name} input"] = given
     for number, output in enumerate(model.outputs):
         wanted[f"output {number}"] = output
@@ -101,7 +114,9 @@ def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[st
         found = dict(zip(wanted, (np.asarray(keras_array(y)) for y in made), strict=True))
         for layer in model.layers:
             x = found.pop(f"{layer.name} input", None)
-            if x is not None:
+            if x is not None and input_quantizer(layer) is not None:
+                found[f"{layer.name}.iq"] = np.asarray(keras_array(layer.iq(x, training=False)))
+            if x is not None and has_activation(layer):
                 kept, layer.activation = layer.activation, linear
                 try:
                     found[f"{layer.name}.linear"] = np.asarray(keras_array(layer(x)))
