@@ -86,6 +86,15 @@ def scales(onnx: Any, model: Any) -> dict[str, float]:
     return found
 
 
+def narrowed(model: Any, node: Any) -> str:
+    """Return the first output of an operator; behind a QuantizeLinear, that of the Clip which narrows it."""
+    made = next(iter(node.output), "")
+    readers = [other for other in model.graph.node if made in other.input]
+    if node.op_type == "QuantizeLinear" and [other.op_type for other in readers] == ["Clip"]:
+        return str(readers[0].output[0])
+    return made
+
+
 def codes_of(values: np.ndarray, scale: float | None) -> np.ndarray | None:
     """Return the codes of which a tensor is a multiple; None where it is no exact multiple of its scale."""
     if scale is None or values.dtype != np.float32:
@@ -148,15 +157,19 @@ def run(onnx: Any, model: Any, call: Any, inputs: list[np.ndarray], most: int) -
                 parts.setdefault(name, []).append(np.asarray(values)[: len(inputs[0]) - first])
     count = -(-events // batch)
     found = {name: np.concatenate(values) for name, values in parts.items() if len(values) == count}
+    makers = {made: node for node in model.graph.node for made in node.output}
     for node in model.graph.node:
-        made = next(iter(node.output), "")
-        if node.name and made in found:
-            values = found[made]
-            codes = values.dtype.kind in "iu" and made in zeros
-            found.setdefault(node.name, values.astype(np.int64) - zeros[made] if codes else values)
-            multiples = codes_of(values, factors.get(made))
-            if multiples is not None:
-                found.setdefault(f"{node.name} [codes]", multiples)
+        made = narrowed(model, node)
+        if not node.name or made not in found:
+            continue
+        values = found[made]
+        codes = values.dtype.kind in "iu" and made in zeros
+        found.setdefault(node.name, values.astype(np.int64) - zeros[made] if codes else values)
+        multiples = codes_of(values, factors.get(made))
+        if multiples is not None:
+            found.setdefault(f"{node.name} [codes]", multiples)
+        if node.op_type == "DequantizeLinear" and node.input[0] in makers:
+            found.setdefault(f"{makers[node.input[0]].name}.scaled", values)
     for number, value in enumerate(model.graph.output):
         if value.name in found:
             found[f"output {number}"] = found[value.name]
