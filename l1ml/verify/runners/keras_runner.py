@@ -44,10 +44,19 @@ def keras_for(framework: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         keras.layers.Layer  # noqa: B018  makes its lazy loader decide, before qkeras imports what changes its mind
     if framework == "qkeras":
         versions["qkeras"] = str(getattr(package("qkeras"), "__version__", "?"))
+        if "tensorflow" in versions:
+            rename_nest()
         package("qkeras.utils")._add_supported_quantized_objects(objects)
     if framework == "hgq2":
         versions["hgq2"] = str(getattr(package("hgq"), "__version__", "?"))
     return keras, objects, versions
+
+
+def rename_nest() -> None:
+    """Give a function of TensorFlow its name of before 2.13 too, by which cells of QKeras 0.9.0 call it."""
+    nest = package("tensorflow.python.util.nest")
+    if not hasattr(nest, "is_sequence"):
+        nest.is_sequence = nest.is_nested
 
 
 def load(keras: Any, objects: dict[str, Any], model: str, weights: str | None) -> Any:
@@ -85,22 +94,46 @@ def has_activation(layer: Any) -> bool:
     return function is not None and named != "linear" and hasattr(layer, "kernel")
 
 
-def input_quantizer(layer: Any) -> Any:
-    """Return the quantizer that an HGQ2 layer with one input puts in front; None where it has none."""
-    return getattr(layer, "_iq", None) if getattr(layer, "enable_iq", False) else None
+def quantizes(layer: Any, end: str) -> bool:
+    """Tell whether an HGQ2 layer with one input has a quantizer in front ("iq") or behind ("oq")."""
+    return bool(getattr(layer, f"enable_{end}", False)) and callable(getattr(layer, f"_{end}", None))
+
+
+def has_inside(layer: Any) -> bool:
+    """Tell whether a layer takes steps of its own between input and output."""
+    return has_activation(layer) or quantizes(layer, "iq") or quantizes(layer, "oq")
+
+
+def inside(layer: Any, x: Any, linear: Any) -> dict[str, Any]:
+    """Return these steps for one input, by name; ``linear`` is Keras' activation that changes nothing."""
+    found = {}
+    if quantizes(layer, "iq"):
+        found[f"{layer.name}.iq"] = layer.iq(x, training=False)
+    if has_activation(layer) or quantizes(layer, "oq"):
+        plain = {"activation": linear} if has_activation(layer) else {}
+        plain.update({"_enable_oq": False} if quantizes(layer, "oq") else {})
+        kept = {name: getattr(layer, name) for name in plain}
+        try:
+            for name, value in plain.items():
+                setattr(layer, name, value)
+            found[f"{layer.name}.linear"] = layer(x, training=False) if "_enable_oq" in plain else layer(x)
+        finally:
+            for name, value in kept.items():
+                setattr(layer, name, value)
+    return found
 
 
 def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[str, np.ndarray]:
     """Return what every layer gives, by name.
 
-    ``name.linear`` is a layer before its activation, ``name.iq`` what its input quantizer gives.
+    ``name.linear`` is a layer before activation and output quantizer, ``name.iq`` what its input quantizer gives.
     """
     wanted: dict[str, Any] = {}
     for layer in model.layers:
         output, given = attribute(layer, "output"), attribute(layer, "input")
         if output is not None:
             wanted[layer.name] = output
-        if given is not None and (has_activation(layer) or input_quantizer(layer) is not None):
+        if given is not None and has_inside(layer):
             wanted[f"{layer.name} input"] = given
     for number, output in enumerate(model.outputs):
         wanted[f"output {number}"] = output
@@ -114,14 +147,9 @@ def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[st
         found = dict(zip(wanted, (np.asarray(keras_array(y)) for y in made), strict=True))
         for layer in model.layers:
             x = found.pop(f"{layer.name} input", None)
-            if x is not None and input_quantizer(layer) is not None:
-                found[f"{layer.name}.iq"] = np.asarray(keras_array(layer.iq(x, training=False)))
-            if x is not None and has_activation(layer):
-                kept, layer.activation = layer.activation, linear
-                try:
-                    found[f"{layer.name}.linear"] = np.asarray(keras_array(layer(x)))
-                finally:
-                    layer.activation = kept
+            if x is not None:
+                steps = inside(layer, x, linear)
+                found.update({name: np.asarray(keras_array(y)) for name, y in steps.items()})
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
