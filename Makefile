@@ -61,7 +61,7 @@ conformance: setup  ## convert every model at hand and compare it with its frame
 # Each framework has packages of its own that exclude those of others: an environment for each.
 .venv-%/.done: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[$*]'
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --editable '.[$*]'
 	@touch $@
 
 frameworks: setup .venv-qkeras/.done .venv-hgq2/.done  ## run QKeras and HGQ2 beside the emulator on ties and ends of ranges
