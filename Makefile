@@ -8,7 +8,7 @@ DEMO := build/demo
 JETS := datasets/jets
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench conformance fuzz clean
+.PHONY: help setup demo test lint format types bench conformance frameworks fuzz clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -58,9 +58,19 @@ bench: setup  ## measure emulators, co-simulation and area, against alkaid, in o
 conformance: setup  ## convert every model at hand and compare it with its framework's own answers
 	$(BIN)/python tests/conformance/run.py
 
+# Each framework has packages of its own that exclude those of others: an environment for each.
+.venv-%/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --editable '.[$*]'
+	@touch $@
+
+frameworks: setup .venv-qkeras/.done .venv-hgq2/.done  ## run QKeras and HGQ2 beside the emulator on ties and ends of ranges
+	L1ML_QKERAS=.venv-qkeras/bin/python L1ML_HGQ2=.venv-hgq2/bin/python \
+	  $(BIN)/pytest tests/frameworks -n 2 --quiet
+
 fuzz: setup  ## feed 100,000 damaged files to the readers
 	$(BIN)/python tests/fuzz/run.py --count 100000
 
-clean:  ## remove what was built; .venv stays
+clean:  ## remove what was built; the environments stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

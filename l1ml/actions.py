@@ -18,17 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from l1ml import calibration, flow, sources
-from l1ml.config import ProjectConfig, read_yaml
+from l1ml import sources
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
 from l1ml.events.writer import EventWriter
-from l1ml.graph.emulate import Emulator
 from l1ml.report import precision
 from l1ml.report.ranges import RangeStats, range_stats
 from l1ml.report.render import RocInput, write_report
-from l1ml.rtl.project import CONFIG
 from l1ml.synth.yosys import synthesize
 from l1ml.validate import budget as budgets
 from l1ml.validate.contract import run_contract, zero_codes
@@ -37,8 +34,6 @@ from l1ml.validate.render import write_reports
 from l1ml.validate.replay import LinkSimulation, flat, replay
 from l1ml.validate.selftest import run_selftest
 from l1ml.validate.verdict import Verdict, read_verdict
-from l1ml.verify.run import Subject, Verification, verify
-from l1ml.verify.stimuli import generate
 
 if TYPE_CHECKING:
     from l1ml.project import Project
@@ -46,7 +41,6 @@ if TYPE_CHECKING:
 BENCHES = ("bulk", "cocotb")
 CONTRACT_EVENTS = 64
 REPORT_EVENTS = 10_000
-STIMULI = 1000
 VERDICT = "verdict.json"
 SYNTHESIS = "synth.json"
 
@@ -196,72 +190,6 @@ def _contract(project: Project, codes: np.ndarray) -> Verdict:
     ]
     expected = flat(project.emulator.codes(arrays))
     return run_contract(project.manifest, project.root, table, expected, build_dir=_builds(project, "cocotb"))
-
-
-def verified_config(project: str | None, **given: Any) -> ProjectConfig:
-    """Return the options under which a model is verified: those of a project, or those given.
-
-    Raises:
-        ConfigError: neither names a model.
-    """
-    config = ProjectConfig.from_mapping({key: value for key, value in given.items() if value is not None})
-    if project is not None:
-        folder = Path(project)
-        config = ProjectConfig.from_mapping(read_yaml(folder / CONFIG), where=(str(folder / CONFIG),))
-    if config.model is None:
-        raise ConfigError(
-            "no model is given", fix="say --model M, or --project PRJ of a model that came from a file"
-        )
-    return config
-
-
-def verify_live(
-    config: ProjectConfig,
-    *,
-    events: Path | None = None,
-    stimuli: int | None = None,
-    framework: str | None = None,
-    python: Path | None = None,
-    max_events: int | None = None,
-    json: Path | None = None,
-) -> Verification:
-    """Run a model's own framework beside the emulator, layer by layer; see `l1ml.verify.run`.
-
-    Args:
-        config: the options of the conversion; they name the model.
-        events: event file; None for generated boundaries.
-        stimuli: how many events to generate.
-        framework: keras, qkeras, hgq2 or onnx; None finds out.
-        python: interpreter with the framework; None for this one.
-        max_events: stop after so many.
-        json: file to write the result to.
-
-    Raises:
-        ConfigError: the model is a float model.
-        ToolError: the framework is not there, or cannot run the model.
-    """
-    assert config.model is not None
-    network = flow.read(config.model, config)
-    calibrated = calibration.calibrate(network, replace(config, calibration=None))
-    if calibrated.types:
-        places = ", ".join(sorted({slot.layer for slot in calibrated.types})[:5])
-        raise ConfigError(
-            f"the types of {places} are yours, so the framework has no integers to compare with",
-            where=("precision",),
-            fix="measure the error instead: convert with calibration events",
-        )
-    program = flow.typed(calibrated.model, calibrated.config)
-    coverage = None
-    if events is not None:
-        arrays = calibration.read(events, network).arrays
-        codes = Emulator(program).input_codes([x[:max_events] for x in arrays])
-    else:
-        codes, coverage = generate(program, min(stimuli or STIMULI, max_events or 1 << 30))
-    weights = None if config.weights is None else Path(config.weights)
-    found = verify(program, codes, Subject(Path(config.model), weights, framework, python), coverage)
-    if json is not None:
-        _write_json(json, found.to_dict())
-    return found
 
 
 def gate(project: Project, budget: Path, junit: Path | None) -> Verdict:

@@ -18,7 +18,7 @@ from typing import Any
 
 from l1ml.config import ProjectConfig, write_yaml
 from l1ml.errors import ConfigError, L1mlError
-from l1ml.verify.arguments import VERIFY_OPTIONS, add_verify_arguments
+from l1ml.verify.arguments import VERIFY_OPTIONS, add_verify_arguments, count
 from l1ml.version import VERSION
 
 PASSED, FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -184,11 +184,13 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from l1ml import actions
+    from l1ml import verification
+    from l1ml.project import Project
 
-    types = args.input_type and _types(args.input_type)
-    config = actions.verified_config(args.project, model=args.model, weights=args.weights, input_type=types)
-    return _judge(args, actions.verify_live(config, **{key: getattr(args, key) for key in VERIFY_OPTIONS}))
+    project = None if args.project is None else Project.load(args.project)
+    types = _types(args.input_type) if args.input_type else None
+    network = verification.network(project, args.model, args.weights, types)
+    return _judge(args, verification.run(network, **{key: getattr(args, key) for key in VERIFY_OPTIONS}))
 
 
 def _gate(args: argparse.Namespace) -> int:
@@ -314,7 +316,7 @@ def _replay_arguments(sub: argparse.ArgumentParser) -> None:
     _project_argument(sub)
     add = sub.add_argument
     add("--events", required=True, metavar="E.h5", help="event file; golden answers in it are compared too")
-    add("--max-events", type=_count, metavar="N", help="stop after N events; default: all")
+    add("--max-events", type=count, metavar="N", help="stop after N events; default: all")
     benches = (
         "bulk: compiled and fast; cocotb: the contract (gaps, resets, framing errors), slow (default bulk)"
     )
@@ -327,13 +329,6 @@ def _gate_arguments(sub: argparse.ArgumentParser) -> None:
     limits = "limits: latency, interval, LUT, FF, DSP, BRAM, mismatches"
     sub.add_argument("--budget", required=True, metavar="B.yml", help=limits)
     sub.add_argument("--junit", metavar="F", help="also write the checks as JUnit XML")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, found {text}")
-    return number
 
 
 _COMMANDS: dict[
@@ -381,7 +376,7 @@ _COMMANDS: dict[
         "run the model in its own framework beside the emulator, and compare every layer",
         (
             "l1ml verify --model tagger.h5 --input-type 'fixed<14,4>' --events events.h5 --python venv/bin/python",
-            "l1ml verify --project prj --stimuli 2000 --python venv/bin/python --json verify.json",
+            "l1ml verify --project prj --python venv/bin/python --json verify.json",
         ),
     ),
     "gate": (

@@ -282,7 +282,7 @@ class Project:
         python: str | os.PathLike[str] | None = None,
         max_events: int | None = None,
     ) -> Verification:
-        """Run the model in its own framework beside the emulator, and compare every layer.
+        """Run the model file in its own framework beside the project's emulator, and compare every layer.
 
         Args:
             events: an event file; None for generated ties, thresholds and ends of ranges.
@@ -294,10 +294,10 @@ class Project:
         Returns:
             What was compared: ``.passed``, ``print(...)``, ``.to_dict()``.
         """
-        from l1ml import actions  # matplotlib and the simulators load only when they are used
+        from l1ml import verification  # what it needs loads only when it is used
 
-        return actions.verify_live(
-            actions.verified_config(str(self.root)),
+        return verification.run(
+            verification.network(self),
             events=None if events is None else Path(events),
             stimuli=stimuli,
             framework=framework,

@@ -6,16 +6,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-VERIFY_OPTIONS = ("events", "stimuli", "framework", "python", "max_events", "json")
-"""Those that `l1ml.actions.verify_live` takes under the same names."""
+VERIFY_OPTIONS = ("events", "stimuli", "framework", "python", "max_events", "report")
+"""Those that `l1ml.verification.run` takes under the same names."""
 
 
 def add_verify_arguments(sub: argparse.ArgumentParser) -> None:
     """Add them to a parser."""
     add = sub.add_argument
-    add("--model", metavar="M", help="model file")
+    add("--model", metavar="M", help="model file; default: that of the project")
     add("--weights", metavar="W", help="weights, where the model file is architecture only")
-    add("--project", metavar="PRJ", help="instead of a model: a converted project, with its options")
+    add(
+        "--project",
+        metavar="PRJ",
+        help="a converted project: its network, beside the model file that it came from",
+    )
     types = "fixed<W,I> of all inputs, or NAME=fixed<W,I>, repeated; default: what the model says"
     add("--input-type", action="append", metavar="TYPE", help=types)
     source = sub.add_mutually_exclusive_group()
@@ -30,7 +34,7 @@ def add_verify_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="PY",
         help="interpreter in which the framework is installed; default: this one",
     )
-    add("--json", type=Path, metavar="F", help="write the result as JSON too")
+    add("--json", type=Path, dest="report", metavar="F", help="write the result as JSON too")
 
 
 def count(text: str) -> int:

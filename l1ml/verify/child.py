@@ -25,6 +25,7 @@ RUNNERS = {
     "onnx": "onnx_runner.py",
 }
 EXTRAS = {"keras": "keras", "qkeras": "qkeras", "hgq2": "hgq2", "onnx": "onnx-runtime"}
+ZIP = b"PK\x03\x04"
 TIMEOUT_S = 1800
 BATCH = 256
 
@@ -48,7 +49,7 @@ def framework_of(model: Path, framework: str | None = None) -> str:
     """Return the framework that runs a model file: the one given, else the one its content names.
 
     Raises:
-        ConfigError: there is no such framework.
+        ConfigError: there is no such framework, or none that can be run here.
     """
     if framework is not None:
         if framework not in RUNNERS:
@@ -59,8 +60,14 @@ def framework_of(model: Path, framework: str | None = None) -> str:
     if model.suffix == ".onnx":
         return "onnx"
     data = model.read_bytes()
-    if data[:4] == b"PK\x03\x04":
+    if data[:4] == ZIP:
         data = _zipped_config(model)
+    if b'"HGQ>' in data:
+        raise ConfigError(
+            "a proxy model of HGQ 1 cannot be run for verification",
+            where=(str(model),),
+            fix="put its own answers into the event file as golden, and use l1ml replay",
+        )
     if b"hgq>" in data or b'"hgq' in data:
         return "hgq2"
     words = (b"qkeras", b'"QDense', b'"QConv', b'"QActivation')
@@ -75,6 +82,13 @@ def _zipped_config(model: Path) -> bytes:
             return member.read(1 << 24)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
         return b""
+
+
+def extra_of(framework: str, model: Path) -> str:
+    """Return the extra of l1ml that installs a framework; QKeras has one for each generation of Keras."""
+    with model.open("rb") as file:
+        third = file.read(4) == ZIP
+    return "qkeras-v3" if framework == "qkeras" and third else EXTRAS[framework]
 
 
 def run(
@@ -117,7 +131,7 @@ def run(
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         log = _start([interpreter, "-I", str(script), str(folder / "job.json")], folder, timeout_s)
-        return _read(folder, framework, interpreter, log)
+        return _read(folder, framework, interpreter, log, extra_of(framework, model))
 
 
 def _start(command: list[str], folder: Path, timeout_s: float) -> str:
@@ -144,7 +158,7 @@ def _start(command: list[str], folder: Path, timeout_s: float) -> str:
     return f"exit code {done.returncode}\n{done.stdout[-500:]}{done.stderr[-2000:]}".strip()
 
 
-def _read(folder: Path, framework: str, interpreter: str, log: str) -> Answer:
+def _read(folder: Path, framework: str, interpreter: str, log: str, extra: str) -> Answer:
     try:
         answer: dict[str, Any] = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -153,7 +167,7 @@ def _read(folder: Path, framework: str, interpreter: str, log: str) -> Answer:
         raise ToolError(
             f"{framework} is not installed there: {str(answer['missing']).splitlines()[0][:300]}",
             where=(interpreter,),
-            fix=f"pip install 'l1ml[{EXTRAS[framework]}]' into an environment, and name it: --python VENV/bin/python",
+            fix=f"pip install 'l1ml[{extra}]' into an environment, and name it: --python VENV/bin/python",
         )
     if "error" in answer:
         raise ToolError(

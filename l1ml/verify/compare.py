@@ -9,7 +9,7 @@ framework goes on with another number.  All other values that are not equal are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,12 +75,14 @@ class Comparison:
     """All layers, in the order of the network.
 
     Args:
+        outputs: names under which the outputs of the network are compared.
         layers: what was compared.
         missing: layers of the network that the framework does not show, with the reason.
         events: compared.
         set_aside: events in which float32 decided otherwise somewhere.
     """
 
+    outputs: tuple[str, ...] = ()
     layers: dict[str, LayerResult] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     events: int = 0
@@ -103,8 +105,13 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Something was compared, and nothing differs."""
-        return self.values > 0 and self.different == 0 and self.set_aside < max(self.events, 1)
+        """All outputs were compared, at least in some events, and nothing differs."""
+        return self.events > 0 and self.different == 0 and not self.not_shown
+
+    @property
+    def not_shown(self) -> list[str]:
+        """Outputs of which no value was compared."""
+        return [name for name in self.outputs if name not in self.layers or not self.layers[name].values]
 
 
 class Comparator:
@@ -118,7 +125,10 @@ class Comparator:
         self.program = program
         self._slack = bounds(program)
         self._steps = dict(program.numbered())
-        self.result = Comparison()
+        named = {tensor: name for name, tensor in program.marks}
+        outputs = tuple((named.get(tensor, name), tensor) for name, tensor in program.outputs)
+        self._marks = tuple(dict.fromkeys((*program.marks, *outputs)))
+        self.result = Comparison(tuple(name for name, _ in outputs))
 
     def add(self, inputs: list[IntArray], expected: Mapping[str, np.ndarray]) -> None:
         """Compare a block of events.
@@ -127,16 +137,17 @@ class Comparator:
             inputs: codes of the inputs.
             expected: the framework's layers by name.
         """
-        marks = [(name, tensor) for name, tensor in self.program.marks if name in expected]
+        marks = [(name, tensor) for name, tensor in self._marks if name in expected]
         needed = {tensor for _, tensor in marks} | {s for _, t in marks for s in self._source(t)}
         held = {t: codes for t, codes in self.program.walk(inputs) if t in needed}
         events = len(inputs[0])
         aside = np.zeros(events, dtype=bool)
-        for name, _ in self.program.marks:
+        for name, _ in self._marks:
             if name not in expected:
                 self.result.missing.setdefault(name, "the framework has no layer of this name")
         for name, tensor in marks:
-            wanted = self._shaped(name, tensor, expected[name], held[tensor])
+            given = [expected[key] for key in (name, f"{name} [codes]") if key in expected]
+            wanted = self._shaped(name, tensor, given, held[tensor])
             if wanted is not None:
                 aside |= self._layer(name, tensor, held, wanted, aside)
         self.result.events += events
@@ -146,20 +157,19 @@ class Comparator:
         step = self._steps.get(tensor)
         return step.sources if step is not None and isinstance(step.op, primitives.Requantize) else ()
 
-    def _shaped(self, name: str, tensor: int, given: np.ndarray, codes: IntArray) -> RealArray | None:
-        """Return the framework's values in the shape and the order of axes of the emulator's."""
-        shape = self.program.type_of(tensor).shape
-        values = given.astype(np.float64)
-        if values.shape[1:] == shape:
-            forms = [values]
-        elif values.size == codes.size:
-            forms = [values.reshape(codes.shape)]
-        else:
-            self.result.missing.setdefault(name, f"shape {values.shape[1:]} there, {shape} here")
+    def _shaped(
+        self, name: str, tensor: int, given: Sequence[np.ndarray], codes: IntArray
+    ) -> RealArray | None:
+        """Return the framework's values in the unit, the shape and the order of axes of the emulator's."""
+        forms: list[RealArray] = []
+        for values in (array.astype(np.float64) for array in given if array.size == codes.size):
+            forms.append(values.reshape(codes.shape))
+            if values.ndim > 2:  # channels first there, last here
+                forms.append(np.moveaxis(values, 1, -1).reshape(codes.shape))
+        if not forms:
+            shape = self.program.type_of(tensor).shape
+            self.result.missing.setdefault(name, f"shape {given[0].shape[1:]} there, {shape} here")
             return None
-        if values.ndim > 2:  # channels first there, last here
-            last = np.moveaxis(values, 1, -1)
-            forms += [last.reshape(codes.shape)] if last.size == codes.size else []
         real = self._real(tensor, codes)
         return min(forms, key=lambda form: int((form != real).sum()))
 
@@ -230,6 +240,7 @@ def to_dict(result: Comparison) -> dict[str, Any]:
             for layer in result.layers.values()
         ],
         "missing": result.missing,
+        "outputs_not_compared": result.not_shown,
         "first": None if first is None else {**_plain(first), "text": str(first)},
     }  # fmt: skip
 

@@ -60,7 +60,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Something was compared, and nothing differs."""
+        """All outputs were compared, and nothing differs."""
         return self.comparison.passed
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,8 +96,8 @@ class Verification:
             lines.append(f"  {found.set_aside:,} events set aside behind values that float32 does not decide")
         if found.first is not None:
             lines.append(f"  first difference: {found.first}")
-        if not found.values:
-            lines.append("  nothing was compared")
+        if found.not_shown:
+            lines.append(f"  outputs that were not compared in any event: {', '.join(found.not_shown)}")
         return "\n".join(lines)
 
 

@@ -49,13 +49,13 @@ class Coverage:
     kinds: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Return {kind: (elements that showed it, elements that might have)}."""
+        """Return {kind: (elements that showed it, elements that might have)}, without kinds that none can show."""
         out: dict[str, tuple[int, int]] = {}
         for key, table in self.seen.items():
             for kind, row, may in zip(self.kinds[key], table, self.possible[key], strict=True):
                 hit, of = out.get(kind, (0, 0))
                 out[kind] = (hit + int(row.sum()), of + int((may | row).sum()))
-        return out
+        return {kind: (hit, of) for kind, (hit, of) in out.items() if of}
 
 
 def boundaries(step: TensorStep, codes: IntArray, x: TensorType) -> tuple[tuple[str, ...], BoolArray] | None:

@@ -11,7 +11,14 @@ import pytest
 
 from l1ml import cli
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/architecture.md", "docs/glossary.md", "datasets/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    "docs/verify.md",
+    "datasets/README.md",
+)
 
 
 def make_targets(root: Path) -> set[str]:
@@ -25,7 +32,9 @@ def test_make_has_the_promised_targets(root: Path) -> None:
 def test_ci_runs_tests_lint_and_types(root: Path) -> None:
     script = root / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert {"make test", "make lint", "make types"} <= set(script.read_text(encoding="utf-8").splitlines())
+    assert {"make test", "make lint", "make types", "make frameworks"} <= set(
+        script.read_text(encoding="utf-8").splitlines()
+    )
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -18,7 +18,7 @@ FLOORS = (
     {"cli"},
     {"__init__"},
     {"project"},
-    {"actions"},
+    {"actions", "verification"},
     {"sources"},
     {"flow"},
     {"calibration"},

