@@ -47,7 +47,12 @@ Wanted = list[tuple[str, tuple[int | None, ...]]]
 
 
 def _wanted(step: Step, cell: str, options: Options, prefix: str = "") -> Wanted:
-    """Return names and shapes of the weights of one cell."""
+    """Return names and shapes of the weights of one cell, after a look at its options."""
+    for key in ("stateful", "time_major", "return_state"):
+        if options.flag(key, False):
+            raise UnsupportedError(
+                f"option {key}; only the outputs are given, from a state of 0 or one given"
+            )
     units, gates = options.integer("units"), GATES[cell]
     if len(step.shapes[0]) != 2 or units < 1:
         raise UnsupportedError(f"an input of shape {step.shapes[0]}; (time, features) is expected")
@@ -65,11 +70,6 @@ def _wanted(step: Step, cell: str, options: Options, prefix: str = "") -> Wanted
 def _layer(
     step: Step, cell: str, options: Options, raw: Mapping[str, np.ndarray], inputs: tuple[str, ...]
 ) -> Recurrent:
-    for key in ("stateful", "time_major", "return_state"):
-        if options.flag(key, False):
-            raise UnsupportedError(
-                f"option {key}; only the outputs are given, from a state of 0 or one given"
-            )
     reset_after = cell == "gru" and options.flag("reset_after", False)
     texts: list[tuple[str, str]] = []
     exact, scales = True, {}
