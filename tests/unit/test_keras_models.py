@@ -20,13 +20,15 @@ import pytest
 from l1ml.errors import ModelError
 from l1ml.frontends import containers, read_model
 from l1ml.frontends.keras import read_keras
-from l1ml.graph import build, real
+from l1ml.graph import build, precision, real
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.model import Model
 from l1ml.lowering.lower import lower
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "keras"
 GENERATIONS = ("keras2", "keras3")
+SLOW = (("keras2", "q_recurrent.h5"), ("keras3", "q_recurrent.keras"))
+"""Models that take a second each: the other container of the same generation is compared."""
 CODES = "fixed<8,3>"
 """The grid of the recorded inputs of quantized models: 1/32 in [-4, 4)."""
 
@@ -52,7 +54,7 @@ def cases(*, quantized: bool) -> list[tuple[str, str]]:
         for generation in GENERATIONS
         for name in members(generation)
         if name.endswith((".h5", ".keras")) and not name.endswith(".weights.h5")
-        if name.startswith("q_") == quantized
+        if name.startswith("q_") == quantized and (generation, name) not in SLOW
     ]
 
 
@@ -106,6 +108,23 @@ def test_architecture_and_weights_apart_give_the_same(folder: Path, generation: 
     path = folder / generation / name
     model = read_model(path, weights=path.with_suffix(".weights.h5"))
     assert_real(model, *recorded(folder, generation, name, "float"))
+
+
+@pytest.mark.parametrize(
+    "name", ["conv1d", "conv2d", "pooling", "normalization", "merging", "moving", "nested"]
+)
+def test_float_models_at_16_bits_are_near(folder: Path, name: str) -> None:
+    inputs, outputs = recorded(folder, "keras3", name, "float")
+    places = precision.structure(
+        read_model(folder / "keras3" / f"{name}.keras"), precision.Settings.of("fixed<16,6>")
+    )
+    typed = precision.finish(places, precision.choose(places, precision.Auto(), None))
+    program = build.to_program(build.input_quantizers(typed, "fixed<16,6,RND,SAT>"), passes=())
+    errors = [
+        float(np.abs(found - wanted).max())
+        for found, wanted in zip(Emulator(program).values(inputs), outputs, strict=True)
+    ]
+    assert 0 < max(errors) < 0.02, errors
 
 
 def test_both_generations_and_every_layer_of_qkeras_are_recorded() -> None:
