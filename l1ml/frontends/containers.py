@@ -312,7 +312,8 @@ def _inner_layers(layer: Entry) -> list[Entry] | None:
 
 def _order(path: str) -> tuple[list[int], int, str]:
     """Order the arrays of one layer as the framework lists them: by part, and "10" after "9"."""
-    ranks = [_PARTS.index(part) for part in path.split("/") if part in _PARTS]
+    parts = [part.removeprefix("_") for part in path.split("/")]  # Keras 2 puts an underscore before them
+    ranks = [_PARTS.index(part) for part in parts if part in _PARTS]
     return ranks, len(path), path
 
 
@@ -343,7 +344,10 @@ def take(
         ModelError: an array is missing, has another shape, or holds NaN or infinity.
     """
     owner, where = f"layer {layer!r}", (file.weights_source or file.source,)
-    stored = file.weights.get(stored_as, file.weights.get(layer, ()))
+    ends = stored_as.split("/")
+    # Of models nested twice, the older layout of Keras 2 names the outermost one only.
+    short = f"{ends[0]}/{ends[-1]}"
+    stored = file.weights.get(stored_as, file.weights.get(short, file.weights.get(layer, ())))
     names = [name for name, _ in stored]
     wanted = [name for name, _ in expected]
     if all(names.count(name) == 1 for name in wanted):

@@ -62,7 +62,9 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("linear", "sigmoid", "tanh", "softplus", "softsign", "exponential", "swish", "silu", "mish", "selu"), ()),  # noqa: E501
     **dict.fromkeys(("hard_sigmoid", "hard_tanh", "smooth_tanh", "smooth_sigmoid", "binary_tanh", "binary_sigmoid"), ()),  # noqa: E501
+    **dict.fromkeys(("hard_silu", "hard_swish", "log_sigmoid"), ()),
     "elu": ("alpha",),
+    "celu": ("alpha",),
     "gelu": ("approximate",),
     "leaky_relu": ("negative_slope",),
     "relu": ("negative_slope", "max_value", "threshold"),
@@ -70,6 +72,9 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "softmax": ("axis",),
 }  # fmt: skip
 """Supported functions and the names of their positional arguments, as QKeras 0.9 and qkeras-v3 have them."""
+
+LAYERS = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "ELU": "elu", "Softmax": "softmax"}
+"""Layers that another layer may have as its activation, as functions."""
 
 _CALL = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _KEYWORD = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*)", re.DOTALL)
@@ -128,9 +133,13 @@ def call(value: Any) -> Call | None:
         if config is not None and not isinstance(config, Mapping):
             raise UnsupportedError(f"{name} with the arguments {str(config)[:80]!r}")
         options = {str(key): unwrap(item) for key, item in (config or {}).items()}
-        return _known(
-            name.split(">")[-1], {key: v for key, v in options.items() if key not in ("name", "dtype")}
-        )
+        name = name.split(">")[-1]
+        if name in LAYERS:
+            options.pop("trainable", None)
+            if name == "LeakyReLU" and "alpha" in options:  # what Keras 2 calls the slope
+                options["negative_slope"] = options.pop("alpha")
+            name = LAYERS[name]
+        return _known(name, {key: v for key, v in options.items() if key not in ("name", "dtype")})
     raise UnsupportedError(f"an activation or quantizer of the form {str(value)[:80]!r}")
 
 

@@ -17,11 +17,11 @@ def multi_head_attention(step: Step) -> tuple[Layer, ...]:
     """Query, value and, where given, key over (positions, features); one axis of attention, no mask."""
     if len(step.inputs) not in (2, 3) or any(len(s) != 2 for s in step.shapes):
         raise UnsupportedError("inputs other than (positions, features) for query, value and key")
-    if step.options.raw("output_shape") is not None or step.options.integers("attention_axes") not in (
-        None,
-        [1],
-    ):
-        raise UnsupportedError("output_shape or attention_axes")
+    if step.options.integers("attention_axes") not in (None, [1]):
+        raise UnsupportedError("attention_axes; one axis of positions is supported")
+    sizes = step.options.integers("output_shape") if step.options.raw("output_shape") is not None else None
+    if sizes is not None and len(sizes) != 1:
+        raise UnsupportedError("an output_shape of several sizes; one is supported")
     heads, width = step.options.integer("num_heads"), step.options.integer("key_dim")
     value_width = (
         step.options.integer("value_dim", width) if step.options.raw("value_dim") is not None else width
@@ -33,7 +33,7 @@ def multi_head_attention(step: Step) -> tuple[Layer, ...]:
         size = value_width if part == "value" else width
         wanted.append((f"{part}/kernel", (step.shapes[sources[part]][1], heads, size)))
         wanted += [(f"{part}/bias", (heads, size))] if bias else []
-    out = step.shapes[0][1]
+    out = sizes[0] if sizes else step.shapes[0][1]
     wanted.append(("attention_output/kernel", (heads, value_width, out)))
     wanted += [("attention_output/bias", (out,))] if bias else []
     raw = {key: array.astype(np.float64) for key, array in step.weights(*wanted).items()}

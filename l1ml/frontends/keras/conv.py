@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
+from l1ml.frontends import qkeras
 from l1ml.frontends.common import UnsupportedError
 from l1ml.frontends.keras.core import constants
 from l1ml.frontends.keras.step import Step, activated, mapped
 from l1ml.graph.functions import Scale
-from l1ml.graph.model import Conv, GlobalPool, Layer, Pool
+from l1ml.graph.model import Conv, GlobalPool, Layer, Pool, Weighted
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -82,27 +84,36 @@ def depthwise(rank: int) -> Callable[[Step], tuple[Layer, ...]]:
 
     def read(step: Step) -> tuple[Layer, ...]:
         _spatial(step, rank)
-        layer, raw = _depthwise(step, rank, step.options.flag("use_bias", True))
-        made = constants(step, layer, raw)
-        return activated(step, made)
+        kernel, strides = sizes(step, "kernel_size", rank), sizes(step, "strides", rank)
+        dilation, multiplier = sizes(step, "dilation_rate", rank), step.options.integer("depth_multiplier", 1)
+        c = step.channels
+        wanted: list[tuple[str, tuple[int | None, ...]]] = [("depthwise_kernel", (*kernel, c, multiplier))]
+        if step.options.flag("use_bias", True):
+            wanted.append(("bias", (c * multiplier,)))
+        return activated(step, _depthwise(step, step.name, step.weights(*wanted), kernel, strides, dilation))
 
     return read
 
 
-def _depthwise(step: Step, rank: int, bias: bool) -> tuple[Conv, dict[str, np.ndarray]]:
-    kernel, strides = sizes(step, "kernel_size", rank), sizes(step, "strides", rank)
-    dilation, multiplier = sizes(step, "dilation_rate", rank), step.options.integer("depth_multiplier", 1)
-    c = step.channels
-    wanted: list[tuple[str, tuple[int | None, ...]]] = [("depthwise_kernel", (*kernel, c, multiplier))]
-    if bias:
-        wanted.append(("bias", (c * multiplier,)))
-    raw = step.weights(*wanted)
+def _depthwise(
+    step: Step, name: str, raw: dict[str, np.ndarray], kernel: tuple[int, ...], strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Weighted:  # fmt: skip
+    """Return the convolution; the quantizer sees the kernel as it is stored, (..., channels, multiplier)."""
     pairs = padding(step, kernel, strides, dilation)
-    # The quantizer sees the array as it is stored, (..., c, multiplier); the layer wants (..., 1, c * multiplier).
-    quantized = {k: v if k == "bias" else v.reshape(*kernel, 1, c * multiplier) for k, v in raw.items()}
-    return Conv(
-        step.name, (step.input,), quantized["depthwise_kernel"], None, strides, pairs, dilation, c
-    ), quantized
+    plain = Conv(name, (step.input,), raw["depthwise_kernel"], None, strides, pairs, dilation, step.channels)
+    made = constants(step, plain, raw)
+    n = step.channels * raw["depthwise_kernel"].shape[-1]
+    flat = flattened(qkeras.Weights(made.kernel, made.scale, ""), n)
+    return replace(made, kernel=flat.values, scale=flat.scale)
+
+
+def flattened(made: qkeras.Weights, n: int) -> qkeras.Weights:
+    """Turn a quantized (..., channels, multiplier) into the (..., 1, n) of a grouped convolution."""
+    values, scale = made.values, made.scale
+    if scale is not None and np.ndim(scale):
+        scale = np.broadcast_to(scale, (*(1,) * (values.ndim - 2), *values.shape[-2:])).reshape(n)
+    return replace(made, values=values.reshape(*values.shape[:-2], 1, n), scale=scale)
 
 
 def separable(rank: int) -> Callable[[Step], tuple[Layer, ...]]:
@@ -121,10 +132,8 @@ def separable(rank: int) -> Callable[[Step], tuple[Layer, ...]]:
             wanted.append(("bias", (filters,)))
         raw = step.weights(*wanted)
         first_name = f"{step.name}.depthwise"
-        depth = raw["depthwise_kernel"].reshape(*kernel, 1, c * multiplier)
-        pairs = padding(step, kernel, strides, dilation)
-        plain = Conv(first_name, (step.input,), depth, None, strides, pairs, dilation, c)
-        first = constants(step, plain, {"depthwise_kernel": depth})
+        depth = {"depthwise_kernel": raw["depthwise_kernel"]}
+        first = _depthwise(step, first_name, depth, kernel, strides, dilation)
         ones, none = (1,) * rank, ((0, 0),) * rank
         second = Conv(step.name, (first_name,), raw["pointwise_kernel"], None, ones, none, ones)
         rest = {

@@ -24,8 +24,8 @@ def constants(step: Step, layer: Weighted, raw: dict[str, np.ndarray]) -> Weight
     exact, scale = True, None
     values: dict[str, np.ndarray] = {key: array.astype(np.float64) for key, array in raw.items()}
     for key in raw:
-        option = "depthwise_quantizer" if key == "depthwise_kernel" else f"{key}_quantizer"
-        quantized = step.quantize_weights(key, raw[key], kernel=key != "bias", option=option)
+        part = key.removesuffix("_kernel")  # depthwise_kernel, pointwise_kernel
+        quantized = step.quantize_weights(part, raw[key], kernel=key != "bias")
         if quantized is None:
             exact = exact and key == "bias" and not raw[key].any()
             continue
@@ -108,11 +108,6 @@ def embedding(step: Step) -> tuple[Layer, ...]:
 def activation(step: Step) -> tuple[Layer, ...]:
     """Activation and QActivation."""
     return applied(step, step.input, step.quantizer("activation"))
-
-
-def adaptive_activation(step: Step) -> tuple[Layer, ...]:
-    """QAdaptiveActivation: its integer bits come from a running average, frozen at inference."""
-    raise UnsupportedError("")
 
 
 def relu(step: Step) -> tuple[Layer, ...]:

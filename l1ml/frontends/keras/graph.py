@@ -32,6 +32,7 @@ class Node:
         inputs: names of the calls it reads.
         stored_as: where its weights are.
         package: where the class comes from, if that is neither Keras nor QKeras.
+        keywords: names of the keyword arguments of the call that are set.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Node:
     inputs: tuple[str, ...]
     stored_as: str
     package: str
+    keywords: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -61,13 +63,14 @@ class _Flat:
         inputs: tuple[str, ...],
         stored: str,
         package: str,
+        keywords: frozenset[str] = frozenset(),
     ) -> str:
         """Enter one call under a name that is free."""
         if len(self.nodes) >= MAX_CALLS:
             raise self.error(f"the model calls layers more than {MAX_CALLS} times")
         free = unique(name, self.taken)
         self.taken.add(free)
-        self.nodes.append(Node(free, kind, config, inputs, stored, package))
+        self.nodes.append(Node(free, kind, config, inputs, stored, package, keywords))
         return free
 
 
@@ -114,8 +117,9 @@ def _unwrapped(entry: Entry, source: str) -> Entry:
 
 
 def _call(
-    made: _Flat, entry: Entry, inputs: tuple[str, ...], prefix: str, stored: str, depth: int
-) -> tuple[str, ...]:
+    made: _Flat, entry: Entry, inputs: tuple[str, ...], prefix: str, stored: str, depth: int,
+    keywords: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:  # fmt: skip
     """Write out one call of a layer or of a nested model; return the names of its results."""
     inner = _unwrapped(entry, made.file.source)
     package = spelling.foreign(inner.raw.get("module"), inner.raw.get("registered_name"))
@@ -123,7 +127,8 @@ def _call(
     if inner.kind in MODELS and not package:
         nested = model_config(inner.raw, made.file.source)
         return _model(made, nested, inputs, f"{prefix}{inner.name}/", f"{place}/", depth + 1)[0]
-    return (made.add(f"{prefix}{inner.name}", inner.kind, inner.raw["config"], inputs, place, package),)
+    name = f"{prefix}{inner.name}"
+    return (made.add(name, inner.kind, inner.raw["config"], inputs, place, package, keywords),)
 
 
 def _sequential(
@@ -185,15 +190,20 @@ def _functional(
     by_name = {entry.name: entry for entry in listed}
     _refuse_doubles(made, listed)
     calls: dict[tuple[str, int], list[Reference]] = {}
+    keywords: dict[tuple[str, int], frozenset[str]] = {}
     for entry in listed:
         nodes = entry.raw.get("inbound_nodes")
         if not isinstance(nodes, list):
             raise made.error(f"layer {entry.name!r} does not say what it reads (inbound_nodes)")
         for number, node in enumerate(nodes or [[]]):
             calls[entry.name, number] = list(_references(node))
+            keywords[entry.name, number] = frozenset(_keywords(node))
     ends = {key: list(_references(config.get(key))) for key in ("input_layers", "output_layers")}
     if not ends["input_layers"] or not ends["output_layers"]:
         raise made.error("the model lists no inputs or no outputs")
+    # A nested model's calls count from 0 or, where its creation counts as one, from 1; every stored call is read.
+    past = {(name, call) for read in (*calls.values(), *ends.values()) for name, call, _ in read}
+    first = {name: int((name, sum(key[0] == name for key in calls)) in past) for name in by_name}
     results: dict[tuple[str, int], tuple[str, ...]] = {}
     names = [name for name, _, _ in ends["input_layers"]]
     if given is not None and len(given) != len(names):
@@ -213,8 +223,8 @@ def _functional(
         name, call, tensor = reference
         if name not in by_name:
             raise made.error(f"{reader} reads {name[:80]!r}, which is no layer of the model")
-        if _unwrapped(by_name[name], made.file.source).kind in MODELS and (name, call) not in calls:
-            call -= 1  # Keras counts the creation of a nested model as its first call
+        if _unwrapped(by_name[name], made.file.source).kind in MODELS:
+            call -= first[name]
         if (name, call) not in calls and (name, call) not in results:
             raise made.error(
                 f"{reader} reads call {reference[1]} of layer {name!r}, which is called {len(calls)} times"
@@ -235,7 +245,7 @@ def _functional(
                 later.append(key)
             else:
                 sources = tuple(name for name in read if name is not None)
-                results[key] = _call(made, by_name[key[0]], sources, prefix, stored, depth)
+                results[key] = _call(made, by_name[key[0]], sources, prefix, stored, depth, keywords[key])
         if len(later) == len(waiting):
             stuck = ", ".join(repr(name) for name, _ in waiting[:5])
             raise made.error(f"the layers {stuck} read each other in a circle")
@@ -263,3 +273,18 @@ def _references(value: Any) -> Iterator[Reference]:
     for item in value:
         if isinstance(item, (Mapping, list)):
             yield from _references(item)
+
+
+def _keywords(node: Any) -> Iterator[str]:
+    """Find the keyword arguments of a call that are set to something."""
+    if isinstance(node, Mapping):
+        found = [node.get("kwargs")]
+    else:
+        found = (
+            [item[3] for item in node if isinstance(item, list) and len(item) == 4]
+            if isinstance(node, list)
+            else []
+        )
+    for given in found:
+        if isinstance(given, Mapping):
+            yield from (str(key) for key, value in given.items() if value not in (None, False))

@@ -11,12 +11,18 @@ from l1ml.errors import L1mlError, ModelError
 from l1ml.frontends.canonical import canonical
 from l1ml.frontends.common import Options, Problem, UnsupportedError, checked, event_shape, refuse, unique
 from l1ml.frontends.containers import KerasFile, entries, plain_name
-from l1ml.frontends.keras.graph import Node, flat
+from l1ml.frontends.keras.graph import MODELS, Node, flat
 from l1ml.frontends.keras.step import Reader, Step
 from l1ml.frontends.keras.table import LAYERS, POINTWISE, SUPPORTED
 from l1ml.graph import shapes
-from l1ml.graph.model import Input, Layer, Model
+from l1ml.graph.model import Concat, Input, Layer, Model, Reshape
 from l1ml.graph.shapes import Shape
+
+CHANGING = frozenset(("training", "mask", "attention_mask", "use_causal_mask", "return_attention_scores"))
+"""Keyword arguments of a call that change what a layer gives."""
+
+MAX_STEPS = 256
+"""Steps of a TimeDistributed around a layer that does not work on the last axis alone."""
 
 PACKAGES: dict[str, Mapping[str, Reader]] = {}
 """Readers for the layers of other packages, by package name; `l1ml.frontends` fills it."""
@@ -102,17 +108,38 @@ def _read(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, 
     reader = _supported(node)
     if not read:
         raise UnsupportedError("it reads 0 tensors")
+    refused = sorted(node.keywords & CHANGING)
+    if refused:
+        raise UnsupportedError(f"called with {', '.join(refused)}; call it without")
     _check_precision(plain_name(node.config.get("dtype")), node.package)
     return reader(Step(node.name, node.kind, options, node.inputs, read, file, node.stored_as))
 
 
 def _time_distributed(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, ...]:
-    """Take the layer out of the wrapper where it works on the last axis alone."""
+    """Take the layer out of the wrapper where it works on the last axis alone; else apply it step by step."""
     inner = node.config.get("layer")
     found = entries({"config": {"layers": [inner]}}, file.source)[0]
-    if found.kind not in POINTWISE:
-        raise UnsupportedError(f"around {found.kind}; {', '.join(POINTWISE)} are supported inside")
-    return _read(replace(node, kind=found.kind, config=found.raw["config"]), read, file)
+    inside = replace(node, kind=found.kind, config=found.raw["config"])
+    if found.kind in POINTWISE:
+        return _read(inside, read, file)
+    if found.kind in MODELS:
+        raise UnsupportedError(f"around a {found.kind} model; call its layers one by one")
+    if len(read) != 1 or len(read[0]) < 2:
+        raise UnsupportedError(f"around {found.kind}, which reads tensors of the shapes {read}")
+    steps, *shape = read[0]
+    if steps > MAX_STEPS:
+        raise UnsupportedError(f"around {found.kind} with {steps} steps; at most {MAX_STEPS} are supported")
+    layers: list[Layer] = []
+    for t in range(steps):
+        part, own = f"{node.name}.step{t}", f"{node.name}.{t}"
+        cut = shapes.slice_(part, node.inputs[0], read[0], [t], [t + 1], [None])
+        one = Reshape(f"{part}.one", (part,), tuple(shape))
+        made = _read(replace(inside, name=own, inputs=(one.name,)), (tuple(shape),), file)
+        known: dict[str, Shape] = {one.name: tuple(shape)}
+        for layer in made:
+            known[layer.name] = shapes.infer(layer, *(known[name] for name in layer.inputs))
+        layers += [cut, one, *made, Reshape(f"{own}.row", (own,), (1, *known[own]))]
+    return (*layers, Concat(node.name, tuple(f"{node.name}.{t}.row" for t in range(steps)), 0))
 
 
 def _check_precision(policy: Any, package: str) -> None:

@@ -24,28 +24,53 @@ def recurrent(cell: str) -> Callable[[Step], tuple[Layer, ...]]:
     """Return the reader of one kind of cell."""
 
     def read(step: Step) -> tuple[Layer, ...]:
-        return (_layer(step, cell, step.options, "", step.inputs),)
+        raw = step.weights(*_wanted(step, cell, step.options))
+        return (_layer(step, cell, step.options, raw, step.inputs),)
 
     return read
 
 
-def _layer(step: Step, cell: str, options: Options, prefix: str, inputs: tuple[str, ...]) -> Recurrent:
-    for key in ("stateful", "time_major", "return_state", "zero_output_for_mask"):
+def cells(step: Step) -> tuple[Layer, ...]:
+    """RNN around one cell: the same as the layer of that cell."""
+    inner = step.options.raw("cell")
+    kind = str(inner.get("class_name")).split(">")[-1] if isinstance(inner, Mapping) else ""
+    layer = kind.removesuffix("Cell")
+    if layer not in CELLS or not kind.endswith("Cell") or not isinstance(inner["config"], Mapping):
+        raise UnsupportedError(f"a cell other than one of {', '.join(f'{name}Cell' for name in CELLS)}")
+    outer = ("return_sequences", "return_state", "go_backwards", "stateful", "time_major")
+    chosen = {key: step.options.raw(key) for key in outer if step.options.raw(key) is not None}
+    options = Options({**inner["config"], **chosen}, step.owner, step.file.source)
+    return recurrent(CELLS[layer])(replace(step, kind=layer, options=options))
+
+
+Wanted = list[tuple[str, tuple[int | None, ...]]]
+
+
+def _wanted(step: Step, cell: str, options: Options, prefix: str = "") -> Wanted:
+    """Return names and shapes of the weights of one cell, after a look at its options."""
+    for key in ("stateful", "time_major", "return_state"):
         if options.flag(key, False):
-            raise UnsupportedError(key)
+            raise UnsupportedError(
+                f"option {key}; only the outputs are given, from a state of 0 or one given"
+            )
     units, gates = options.integer("units"), GATES[cell]
     if len(step.shapes[0]) != 2 or units < 1:
         raise UnsupportedError(f"an input of shape {step.shapes[0]}; (time, features) is expected")
     features = step.shapes[0][1]
     reset_after = cell == "gru" and options.flag("reset_after", False)
-    bias_shape: tuple[int, ...] = (2, gates * units) if reset_after else (gates * units,)
-    wanted: list[tuple[str, tuple[int | None, ...]]] = [
+    wanted: Wanted = [
         (f"{prefix}kernel", (features, gates * units)),
         (f"{prefix}recurrent_kernel", (units, gates * units)),
     ]
     if options.flag("use_bias", True):
-        wanted.append((f"{prefix}bias", bias_shape))
-    raw = {key.removeprefix(prefix): array for key, array in step.weights(*wanted).items()}
+        wanted.append((f"{prefix}bias", (2, gates * units) if reset_after else (gates * units,)))
+    return wanted
+
+
+def _layer(
+    step: Step, cell: str, options: Options, raw: Mapping[str, np.ndarray], inputs: tuple[str, ...]
+) -> Recurrent:
+    reset_after = cell == "gru" and options.flag("reset_after", False)
     texts: list[tuple[str, str]] = []
     exact, scales = True, {}
     values: dict[str, np.ndarray] = {}
@@ -86,9 +111,7 @@ def _functions(step: Step, options: Options, key: str, default: str) -> tuple[Fu
     chosen = call(options.raw(key, default))
     if chosen is None or chosen.name == "linear":
         return ()
-    if step.quantized and chosen.name == "hard_sigmoid":  # QKeras looks its own functions up first
-        return qkeras.own_hard_sigmoid()
-    return qkeras.activation(chosen, source=step.file.source, keras=step.file.version)
+    return step.meaning(chosen)
 
 
 CELLS = {
@@ -96,26 +119,42 @@ CELLS = {
 }  # fmt: skip
 
 
+def _direction(step: Step, inner: Any) -> tuple[str, Options]:
+    """Return class and options of one of the two layers."""
+    kind = str(inner.get("class_name")).split(">")[-1] if isinstance(inner, Mapping) else ""
+    if kind not in CELLS:
+        raise UnsupportedError("a layer that is neither SimpleRNN, LSTM nor GRU")
+    return kind, Options(inner["config"], step.owner, step.file.source)
+
+
 def bidirectional(step: Step) -> tuple[Layer, ...]:
     """Bidirectional: the same input read in both directions, results joined."""
-    inner = step.options.raw("layer")
-    if not isinstance(inner, Mapping) or inner.get("class_name") not in CELLS:
-        raise UnsupportedError("a layer that is neither SimpleRNN, LSTM nor GRU")
-    kind = str(inner["class_name"])
-    config: Mapping[str, Any] = inner["config"]
-    forward = Options(config, step.owner, step.file.source)
-    if forward.flag("go_backwards", False) or len(step.inputs) != 1:
-        raise UnsupportedError("an inner layer that reads backwards, or initial states")
+    if len(step.inputs) != 1:
+        raise UnsupportedError("initial states")
+    first = _direction(step, step.options.raw("layer"))
+    own = step.options.raw("backward_layer")
+    second = first if own is None else _direction(step, own)
+    if first[1].flag("go_backwards", False) or (
+        own is not None and not second[1].flag("go_backwards", False)
+    ):
+        raise UnsupportedError("a forward layer that reads backwards, or a backward layer that does not")
+    sequences = first[1].flag("return_sequences", False)
+    if second[1].flag("return_sequences", False) != sequences:
+        raise UnsupportedError("one layer with return_sequences and one without")
+    wanted = [
+        item
+        for prefix, (kind, options) in (("forward_", first), ("backward_", second))
+        for item in _wanted(step, CELLS[kind], options, prefix)
+    ]
+    arrays = step.weights(*wanted)
     mode = step.options.raw("merge_mode", "concat")
     parts: list[Layer] = []
-    owner = replace(step, kind=kind)
-    for direction in ("forward", "backward"):
-        made = _layer(owner, CELLS[kind], forward, f"{direction}_", step.inputs)
+    for direction, (kind, options) in (("forward", first), ("backward", second)):
+        raw = {k.removeprefix(f"{direction}_"): v for k, v in arrays.items() if k.startswith(direction)}
+        made = _layer(replace(step, kind=kind), CELLS[kind], options, raw, step.inputs)
         parts.append(replace(made, name=f"{step.name}.{direction}", go_backwards=direction == "backward"))
     names = tuple(p.name for p in parts)
-    if forward.flag(
-        "return_sequences", False
-    ):  # the steps of the second one come out in the order it read them
+    if sequences:  # the steps of the second one come out in the order it read them
         shape = shapes.infer(parts[1], *step.shapes)
         parts.append(shapes.flip(f"{step.name}.flipped", names[1], shape, (0,)))
         names = (names[0], parts[-1].name)

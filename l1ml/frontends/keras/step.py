@@ -102,6 +102,12 @@ class Step:
             return ()
         if chosen.name == "softmax":
             raise UnsupportedError(f"softmax as {key}")
+        return self.meaning(chosen)
+
+    def meaning(self, chosen: Call) -> tuple[Function, ...]:
+        """Return the functions of an activation as this layer understands it."""
+        if self.quantized and chosen.name == "hard_sigmoid":  # QKeras looks its own functions up first
+            return qkeras.own_hard_sigmoid()
         return qkeras.activation(chosen, source=self.file.source, keras=self.file.version)
 
     def error(self, what: str) -> ModelError:
@@ -134,8 +140,7 @@ def applied(step: Step, source: str, chosen: Call | None) -> tuple[Layer, ...]:
     exact = qkeras.typed_quantizer(chosen)
     if exact is not None:
         return (Quantize(step.name, inputs, exact),)
-    functions = qkeras.activation(chosen, source=step.file.source, keras=step.file.version)
-    return (mapped(step.name, inputs, functions, str(chosen)),)
+    return (mapped(step.name, inputs, step.meaning(chosen), str(chosen)),)
 
 
 def mapped(name: str, inputs: tuple[str, ...], functions: Sequence[Function], text: str = "") -> Layer:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from l1ml.frontends.keras import attention, conv, core, folded, recurrent, shape
+from l1ml.frontends.keras import adaptive, attention, conv, core, folded, recurrent, shape
 from l1ml.frontends.keras.step import Reader
 
 LAYERS: dict[str, Reader] = {
@@ -13,6 +13,7 @@ LAYERS: dict[str, Reader] = {
     "Embedding": core.embedding,
     "Activation": core.activation,
     "QActivation": core.activation,
+    "QAdaptiveActivation": adaptive.adaptive_activation,
     "ReLU": core.relu,
     "LeakyReLU": core.leaky_relu,
     "PReLU": core.prelu,
@@ -37,8 +38,11 @@ LAYERS: dict[str, Reader] = {
     "QGlobalAveragePooling2D": conv.global_pool("mean"),
     "QDenseBatchnorm": folded.folded(0),
     "QConv2DBatchnorm": folded.folded(2),
+    "QDepthwiseConv2DBatchnorm": folded.folded(2, depthwise=True),
     **{kind: recurrent.recurrent(cell) for kind, cell in recurrent.CELLS.items()},
+    "RNN": recurrent.cells,
     "Bidirectional": recurrent.bidirectional,
+    "QBidirectional": recurrent.bidirectional,
     "MultiHeadAttention": attention.multi_head_attention,
     "Flatten": shape.flatten,
     "Reshape": shape.reshape,
@@ -85,7 +89,6 @@ POINTWISE = (
     "ReLU",
     "LeakyReLU",
     "ELU",
-    "BatchNormalization",
     "Dropout",
 )
 """Layers that work on the last axis, so that TimeDistributed around them changes nothing."""

@@ -81,6 +81,13 @@ def activation(call: Call, *, source: str, sigmoid: str = "hard", keras: int = 2
         return (Named("gelu", (float(options.flag("approximate", False)),)),)
     if name == "leaky_relu":
         return (Rectify(np.asarray(options.number("negative_slope", 0.2), dtype=np.float32)),)
+    if name == "celu":
+        return (Named("celu", (options.number("alpha", 1.0) or 0.0,)),)
+    if name in ("hard_silu", "hard_swish"):
+        return (own.HardSwish(3.0, 6.0),)
+    if name == "log_sigmoid":
+        minus = Scale(np.asarray(-1.0, np.float32))
+        return (minus, Named("softplus", ()), minus)
     if name == "hard_sigmoid":
         return (HardSigmoid(0.2, 0.5) if keras == 2 else HardSigmoid(1 / 6, 0.5),)
     raise UnsupportedError(name)
