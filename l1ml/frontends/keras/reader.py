@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,9 @@ from l1ml.graph.shapes import Shape
 
 PACKAGES: dict[str, Mapping[str, Reader]] = {}
 """Readers for the layers of other packages, by package name; `l1ml.frontends` fills it."""
+
+PASSES: dict[str, Callable[[Model], Model]] = {}
+"""What is done with a whole network that has layers of a package, by package name."""
 
 
 def read_keras(file: KerasFile) -> Model:
@@ -62,7 +65,10 @@ def read_keras(file: KerasFile) -> Model:
     order = {name: k for k, name in enumerate(inputs)}
     layers.sort(key=lambda layer: order.get(layer.name, len(order)))  # stable: only the inputs move
     name = file.config["config"].get("name")
-    return canonical(Model(name if isinstance(name, str) else "model", tuple(layers), outputs, file.source))
+    model = Model(name if isinstance(name, str) else "model", tuple(layers), outputs, file.source)
+    for package in sorted({node.package for node in nodes} & set(PASSES)):
+        model = PASSES[package](model)
+    return canonical(model)
 
 
 def _given(shape: Shape | None) -> Shape:
