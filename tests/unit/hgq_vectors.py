@@ -24,7 +24,7 @@ def recorded(answers: Path) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     with np.load(answers, allow_pickle=False) as file:
         count = sum(key.startswith("input_") for key in file.files)
         layers = {key[6:]: file[key].astype(np.float64) for key in file.files if key.startswith("layer/")}
-        return [file[f"input_{k}"] * LSB for k in range(count)], layers
+        return [file[f"input_{k}"].astype(np.float64) for k in range(count)], layers
 
 
 @cache

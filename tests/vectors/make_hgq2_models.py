@@ -6,7 +6,7 @@ Run it where HGQ2 is installed (hgq2 0.2.0, Keras 3.15, TensorFlow 2.21), not wh
     python tests/vectors/make_hgq2_models.py tests/vectors/hgq2 [name ...]
 
 For every function of `MODELS` it writes ``<name>.keras`` as Keras saves it (only the archive is packed tighter) and
-``<name>.npz``: inputs, and the output of every layer.  Bit widths are drawn per element, some of them 0; inputs are
+``<name>.npz``: inputs, the outputs, and those of every layer.  Bit widths are drawn per element, some of them 0; inputs are
 half-way between codes, at and beyond the ends of the types.  The tests compare l1ml with these files.
 """
 
@@ -736,6 +736,17 @@ def outputs_of(made: keras.Model) -> dict[str, keras.KerasTensor]:
     return found
 
 
+def answers(made: keras.Model, given: object) -> dict[str, np.ndarray]:
+    """Return the outputs; where a softmax ends the model, the logits before it, which are what firmware gives."""
+    last = made.layers[-1]
+    logits = getattr(last, "activation", None) is keras.activations.softmax
+    if logits:
+        last.activation = keras.activations.linear
+    values = made(given)
+    values = values if isinstance(values, (list, tuple)) else [values]
+    return {f"{'logits' if logits else 'output'}_{k}": np.asarray(value) for k, value in enumerate(values)}
+
+
 def pack(path: Path) -> None:
     """Store the members of an archive compressed, at a fixed time."""
     with zipfile.ZipFile(path) as archive:
@@ -765,8 +776,9 @@ def record(name: str, folder: Path) -> str:
     eager = {key: np.asarray(value) for key, value in whole(given).items()}
     graph = whole.predict(given, verbose=0)
     differ = [key for key in eager if not np.array_equal(eager[key], graph[key])]
-    arrays = {f"input_{k}": np.rint(x / LSB).astype(np.int16) for k, x in enumerate(data)}
+    arrays = {f"input_{k}": x for k, x in enumerate(data)}
     arrays |= {f"layer/{key}": value.astype(np.float32) for key, value in eager.items()}
+    arrays |= answers(again, given)
     np.savez_compressed(folder / f"{name}.npz", **arrays)
     sizes = [p.stat().st_size >> 10 for p in (path, folder / f"{name}.npz")]
     return f"{name:24s} {len(eager):3d} layers  {sizes[0]:4d} + {sizes[1]:3d} KiB  eager and predict differ: {differ or 'nowhere'}"
