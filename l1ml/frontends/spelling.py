@@ -103,6 +103,18 @@ def foreign(module: object, registered: object) -> str:
     return "" if not owner or owner in PACKAGES else owner
 
 
+def package_of(raw: Mapping[str, Any]) -> str:
+    """Return the package that a layer in a file comes from if that is neither Keras nor QKeras, else ``""``.
+
+    Keras 2 writes the package of a registered class into the name of the class.
+
+    Example:
+        >>> package_of({"class_name": "HGQ>UnaryLUT", "config": {}})
+        'HGQ'
+    """
+    return foreign(raw.get("module"), raw.get("registered_name") or raw.get("class_name"))
+
+
 def call(value: Any) -> Call | None:
     """Read a quantizer or activation in any spelling; None stays None.
 

@@ -118,9 +118,7 @@ def _call(
 ) -> tuple[str, ...]:
     """Write out one call of a layer or of a nested model; return the names of its results."""
     inner = _unwrapped(entry, made.file.source)
-    # Keras 2 writes the package of a registered class into the name of the class: "HGQ>FixedPointQuantizer".
-    registered = inner.raw.get("registered_name") or inner.raw["class_name"]
-    package = spelling.foreign(inner.raw.get("module"), registered)
+    package = spelling.package_of(inner.raw)
     place = f"{stored}{entry.name}"
     if inner.kind in MODELS and not package:
         nested = model_config(inner.raw, made.file.source)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from l1ml.errors import L1mlError, ModelError
+from l1ml.frontends import spelling
 from l1ml.frontends.canonical import canonical
 from l1ml.frontends.common import Options, Problem, UnsupportedError, checked, event_shape, refuse, unique
 from l1ml.frontends.containers import KerasFile, entries, plain_name
@@ -103,6 +104,10 @@ def _read(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, 
             raise UnsupportedError("an input in the middle of the network")
         dims = options.raw("batch_shape", options.raw("batch_input_shape"))
         return (Input(node.name, (), event_shape(dims, f"input {node.name!r}", file.source)),)
+    inner = node.config.get("layer")
+    if not node.package and isinstance(inner, Mapping) and (package := spelling.package_of(inner)):
+        kind = str(inner.get("class_name"))[:40]
+        raise UnsupportedError(f"around {kind} of {package}; call that layer itself, without the wrapper")
     if node.kind == "TimeDistributed" and not node.package:
         return _time_distributed(node, read, file)
     reader = _supported(node)
