@@ -9,11 +9,12 @@ from typing import Any
 
 from l1ml.errors import ModelError
 from l1ml.frontends import alir, containers, files, hgq1, hgq2, keras, live
+from l1ml.frontends.keras import operations
 from l1ml.graph.model import Model
 
 __all__ = ["read_model"]
 
-keras.PACKAGES.update({"hgq": hgq2.LAYERS, "HGQ": hgq1.LAYERS})
+keras.PACKAGES.update({"hgq": hgq2.LAYERS, "HGQ": hgq1.LAYERS, "keras.ops": operations.LAYERS})
 keras.PASSES["HGQ"] = hgq1.quantized
 
 

@@ -20,6 +20,7 @@ from l1ml.frontends.common import UnsupportedError, unwrap
 
 MAX_TEXT = 1000
 
+OPERATIONS = ("keras.src.ops.", "keras.ops")
 FRAMEWORKS = ("keras", "tensorflow", "tf_keras", "qkeras", "tensorflow_model_optimization", "builtins")
 PACKAGES = ("keras", "qkeras", "tf_keras", "Custom", "TFOptimization", "tensorflow_model_optimization")
 
@@ -93,9 +94,11 @@ def foreign(module: object, registered: object) -> str:
     A class name is not enough: HGQ, for one, also has a ``QDense``, which computes something else.
 
     Example:
-        >>> foreign("hgq.layers.core.dense", None), foreign("keras.layers", None)
-        ('hgq', '')
+        >>> foreign("hgq.layers.core.dense", None), foreign("keras.layers", None), foreign("keras.src.ops.nn", None)
+        ('hgq', '', 'keras.ops')
     """
+    if isinstance(module, str) and module.startswith(OPERATIONS):
+        return "keras.ops"  # Add, Softmax, Reshape and others are layers as well, with other options
     package = module.split(".")[0] if isinstance(module, str) else ""
     if package:
         return "" if package in FRAMEWORKS else package

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,3 +56,15 @@ def check_logic(model: Path, answers: Path) -> None:
     wires = flow.emulate([np.rint(column / LSB).astype(np.int64) for column in columns])
     wanted = [codes.reshape(len(codes), -1) for codes in Emulator(made).codes(inputs)]
     np.testing.assert_array_equal(flow.read(wires, flow.outputs), np.concatenate(wanted, axis=1))
+
+
+def edited(model: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
+    """Return a copy of a .keras model with another configuration."""
+    copy = folder / model.name
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(copy, "w") as new:
+        for member in old.namelist():
+            data = old.read(member)
+            if member == "config.json":
+                data = json.dumps(change(json.loads(data))).encode()
+            new.writestr(member, data)
+    return copy

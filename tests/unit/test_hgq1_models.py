@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import hgq_vectors
 import numpy as np
 import pytest
 from hgq_vectors import VECTORS, check_logic, differences, program, recorded
@@ -24,18 +25,14 @@ HIDDEN = {"functions": {"tanh"}}
 """A real-valued function is seen behind its quantizer."""
 
 
-def edited(name: str, folder: Path, change: Any) -> Path:
-    """Return a copy of a .keras model with another configuration."""
-    copy = folder / name
-    with zipfile.ZipFile(FOLDER / name) as old, zipfile.ZipFile(copy, "w") as new:
-        for member in old.namelist():
-            data = old.read(member)
-            if member == "config.json":
-                config = json.loads(data)
-                change({layer["name"]: layer for layer in config["config"]["layers"]})
-                data = json.dumps(config).encode()
-            new.writestr(member, data)
-    return copy
+def edited(name: str, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Return a copy of a .keras model whose layers, by name, are changed."""
+
+    def whole(config: Any) -> Any:
+        change({layer["name"]: layer for layer in config["config"]["layers"]})
+        return config
+
+    return hgq_vectors.edited(FOLDER / name, folder, whole)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)

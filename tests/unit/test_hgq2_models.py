@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hgq_vectors import VECTORS, check_logic, differences, program, recorded
+from hgq_vectors import VECTORS, check_logic, differences, edited, program, recorded
 
 from l1ml.errors import ModelError
 from l1ml.frontends import hgq2, read_model
@@ -52,18 +52,6 @@ HIDDEN = {
 
 def files(name: str) -> tuple[Path, Path]:
     return FOLDER / f"{name}.keras", FOLDER / f"{name}.npz"
-
-
-def edited(name: str, folder: Path, change: Any) -> Path:
-    """Return a copy of a model with another configuration."""
-    copy = folder / f"{name}.keras"
-    with zipfile.ZipFile(FOLDER / f"{name}.keras") as old, zipfile.ZipFile(copy, "w") as new:
-        for member in old.namelist():
-            data = old.read(member)
-            if member == "config.json":
-                data = json.dumps(change(json.loads(data))).encode()
-            new.writestr(member, data)
-    return copy
 
 
 def replaced(old: str, new: str) -> Any:
@@ -119,7 +107,7 @@ def test_every_layer_that_is_read_has_a_model() -> None:
     ],
 )
 def test_another_meaning_would_be_seen(name: str, old: str, new: str, tmp_path: Path) -> None:
-    assert any(differences(edited(name, tmp_path, replaced(old, new)), files(name)[1]).values())
+    assert any(differences(edited(files(name)[0], tmp_path, replaced(old, new)), files(name)[1]).values())
 
 
 def of(layer: str, *path: Any, value: Any) -> Any:
@@ -219,7 +207,7 @@ REFUSALS = {
 def test_what_is_not_known_is_refused_with_its_layer(case: str, tmp_path: Path) -> None:
     name, change, message = REFUSALS[case]
     with pytest.raises(ModelError, match=message):
-        read_model(edited(name, tmp_path, change))
+        read_model(edited(files(name)[0], tmp_path, change))
 
 
 @pytest.mark.parametrize("kind", sorted(hgq2.REFUSED))
@@ -230,7 +218,7 @@ def test_known_layers_without_an_exact_form_are_refused(kind: str, tmp_path: Pat
         return config
 
     with pytest.raises(ModelError, match=rf"d1 \({kind} of hgq: .*({hgq2.REFUSED[kind][:20]})"):
-        read_model(edited("dense", tmp_path, change))
+        read_model(edited(files("dense")[0], tmp_path, change))
 
 
 @pytest.mark.parametrize("wrapper", ["TimeDistributed", "Bidirectional"])
@@ -243,7 +231,7 @@ def test_wrappers_of_keras_do_not_take_them_for_layers_of_qkeras(wrapper: str, t
         return config
 
     with pytest.raises(ModelError, match=rf"d1 \({wrapper}: around QDense of hgq; call that layer itself"):
-        read_model(edited("dense", tmp_path, change))
+        read_model(edited(files("dense")[0], tmp_path, change))
 
 
 def test_a_folded_constant_on_a_rounding_boundary_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from hgq.config import HardSigmoidConfig, HardTanhConfig
 from hgq.config import QuantizerConfig as Q
 from hgq.quantizer.internal import FixedPointQuantizerKBI, FixedPointQuantizerKIF, FloatPointQuantizer
 from keras import layers as kl
+from keras import ops
 
 EVENTS = 40
 LSB = 2.0**-6
@@ -614,6 +615,57 @@ def plain_between() -> keras.Model:
     first = hq.QDense(3, name="first", iq_conf=iq(), kq_conf=kq())(flat)
     second = hq.QDense(2, name="second", iq_conf=iq(), kq_conf=kq())(kl.RepeatVector(2, name="repeat")(flat))
     return end(first, second, inputs=[a, b])
+
+
+@model
+def operations() -> keras.Model:
+    """Functions of keras.ops and operators of Python between the layers."""
+    x = keras.Input((3, 4), name="x")
+    a = hq.QDense(4, name="a", iq_conf=iq(), kq_conf=kq())(x)
+    b = hq.QDense(4, name="b", iq_conf=iq(), kq_conf=kq())(x)
+    row = np.array([0.5, -0.25, 1.0, 0.75], dtype=np.float32)
+    made = {
+        "add": a + b,
+        "add_constant": a + 0.5,
+        "add_row": ops.add(a, row),
+        "subtract": a - b,
+        "subtract_constant": a - 0.25,
+        "subtract_from": 1.0 - a,
+        "multiply": a * b,
+        "multiply_constant": ops.multiply(a, np.float32(0.3)) + 0.0625,
+        "divide": a / 4.0,
+        "maximum": ops.maximum(a, b),
+        "maximum_constant": ops.maximum(a, 0.25),
+        "minimum_constant": ops.minimum(a, np.float32(0.5)),
+        "negative": -a,
+        "absolute": ops.abs(a),
+        "square": ops.square(a),
+        "clip": ops.clip(a, -0.5, 0.75),
+        "relu": ops.relu(a),
+        "leaky": ops.leaky_relu(a, 0.25),
+        "tanh": ops.tanh(a),
+        "sigmoid": ops.sigmoid(a),
+        "hard_sigmoid": ops.hard_sigmoid(a),
+        "elu": ops.elu(a, 0.5),
+        "one_row": a[:, 0],
+        "some": a[:, 1:, ::-2],
+        "last": a[..., -1],
+        "new_axis": a[:, None, 2],
+        "sum": ops.sum(a, axis=1),
+        "mean": ops.mean(a, axis=(1, 2), keepdims=True),
+        "max": ops.max(a, axis=-1),
+        "min": ops.min(a, axis=1, keepdims=True),
+        "transpose": ops.transpose(a, (0, 2, 1)),
+        "reshape": ops.reshape(a, (-1, 2, 6)),
+        "squeeze": ops.squeeze(a[:, 0:1], 1),
+        "expand": ops.expand_dims(a, -1),
+        "flip": ops.flip(a, 1),
+        "joined": ops.concatenate([a, b], axis=1),
+        "matmul": ops.matmul(a, ops.transpose(b, (0, 2, 1))),
+        "einsum": ops.einsum("bij,bkj->bik", a, b),
+    }
+    out = [hq.Quantizer(iq("RND_CONV", "SAT"), name=f"after_{name}")(value) for name, value in made.items()]
+    return end(*out, inputs=[x])
 
 
 @model
