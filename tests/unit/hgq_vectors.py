@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from l1ml.frontends import read_model
+from l1ml.frontends import containers, keras, read_model
 from l1ml.graph import build
 from l1ml.graph.emulate import Emulator
+from l1ml.graph.model import Model
 from l1ml.graph.program import TensorProgram
 from l1ml.lowering.lower import lower
 
@@ -60,11 +63,22 @@ def check_logic(model: Path, answers: Path) -> None:
 
 def edited(model: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
     """Return a copy of a .keras model with another configuration."""
-    copy = folder / model.name
-    with zipfile.ZipFile(model) as old, zipfile.ZipFile(copy, "w") as new:
+    other = folder / model.name
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(other, "w") as new:
         for member in old.namelist():
             data = old.read(member)
             if member == "config.json":
                 data = json.dumps(change(json.loads(data))).encode()
             new.writestr(member, data)
-    return copy
+    return other
+
+
+@cache
+def _file(model: Path) -> containers.KerasFile:
+    return containers.read(model.read_bytes(), model.name, None)
+
+
+def read_changed(model: Path, change: Callable[[Any], Any]) -> Model:
+    """Read a .keras model with another configuration, without unpacking its weights again."""
+    file = _file(model)
+    return keras.read_keras(replace(file, config=change(copy.deepcopy(file.config))))

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hgq_vectors
 import numpy as np
 import pytest
-from hgq_vectors import VECTORS, check_logic, differences, program, recorded
+from hgq_vectors import VECTORS, check_logic, differences, edited, program, read_changed, recorded
 
 from l1ml.errors import ModelError
 from l1ml.frontends import hgq1, read_model
@@ -21,18 +20,19 @@ from l1ml.graph.model import Weighted
 
 FOLDER = VECTORS / "hgq1"
 MODELS = sorted(path for path in FOLDER.iterdir() if path.suffix != ".npz")
+SATURATING = FOLDER / "saturating.keras"
 HIDDEN = {"functions": {"tanh"}}
 """A real-valued function is seen behind its quantizer."""
 
 
-def edited(name: str, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Return a copy of a .keras model whose layers, by name, are changed."""
+def by_name(change: Callable[[dict[str, Any]], None]) -> Callable[[Any], Any]:
+    """Return a change of a configuration from one of its layers by name."""
 
     def whole(config: Any) -> Any:
         change({layer["name"]: layer for layer in config["config"]["layers"]})
         return config
 
-    return hgq_vectors.edited(FOLDER / name, folder, whole)
+    return whole
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)
@@ -79,7 +79,7 @@ def test_another_meaning_would_be_seen(key: str, old: str, new: str, tmp_path: P
         assert config[key] == old
         config[key] = new
 
-    assert differences(edited("saturating.keras", tmp_path, change), FOLDER / "saturating.npz")[
+    assert differences(edited(SATURATING, tmp_path, by_name(change)), FOLDER / "saturating.npz")[
         "d3_quantizer"
     ]
 
@@ -93,22 +93,22 @@ def test_another_meaning_would_be_seen(key: str, old: str, new: str, tmp_path: P
         ("shape", "all", r"shape"),
     ],
 )
-def test_what_is_not_known_is_refused(key: str, value: Any, message: str, tmp_path: Path) -> None:
+def test_what_is_not_known_is_refused(key: str, value: Any, message: str) -> None:
     def change(layers: dict[str, Any]) -> None:
         layers["d3_quantizer"]["config"][key] = value
 
     with pytest.raises(ModelError, match=message) as caught:
-        read_model(edited("saturating.keras", tmp_path, change))
+        read_changed(SATURATING, by_name(change))
     assert "d3_quantizer" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", hgq1.TRAINED)
-def test_the_model_before_its_proxy_is_refused(kind: str, tmp_path: Path) -> None:
+def test_the_model_before_its_proxy_is_refused(kind: str) -> None:
     def change(layers: dict[str, Any]) -> None:
         layers["inq"] |= {"class_name": kind, "registered_name": f"HGQ>{kind}", "module": "HGQ.layers.base"}
 
     with pytest.raises(ModelError, match=rf"inq \({kind} of HGQ: .*save HGQ\.proxy\.to_proxy_model"):
-        read_model(edited("saturating.keras", tmp_path, change))
+        read_changed(SATURATING, by_name(change))
 
 
 @pytest.mark.parametrize("widths", [[1, 3], [2, 1, 1], [0, 0, 0], [1, 12, 12], None])

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hgq_vectors import VECTORS, check_logic, differences, edited, program, recorded
+from hgq_vectors import VECTORS, check_logic, differences, edited, program, read_changed, recorded
 
 from l1ml.errors import ModelError
 from l1ml.frontends import hgq2, read_model
@@ -204,25 +204,25 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_is_not_known_is_refused_with_its_layer(case: str, tmp_path: Path) -> None:
+def test_what_is_not_known_is_refused_with_its_layer(case: str) -> None:
     name, change, message = REFUSALS[case]
     with pytest.raises(ModelError, match=message):
-        read_model(edited(files(name)[0], tmp_path, change))
+        read_changed(files(name)[0], change)
 
 
 @pytest.mark.parametrize("kind", sorted(hgq2.REFUSED))
-def test_known_layers_without_an_exact_form_are_refused(kind: str, tmp_path: Path) -> None:
+def test_known_layers_without_an_exact_form_are_refused(kind: str) -> None:
     def change(config: Any) -> Any:
         layer = next(entry for entry in config["config"]["layers"] if entry["config"]["name"] == "d1")
         layer |= {"class_name": kind, "registered_name": f"hgq>{kind}"}
         return config
 
     with pytest.raises(ModelError, match=rf"d1 \({kind} of hgq: .*({hgq2.REFUSED[kind][:20]})"):
-        read_model(edited(files("dense")[0], tmp_path, change))
+        read_changed(files("dense")[0], change)
 
 
 @pytest.mark.parametrize("wrapper", ["TimeDistributed", "Bidirectional"])
-def test_wrappers_of_keras_do_not_take_them_for_layers_of_qkeras(wrapper: str, tmp_path: Path) -> None:
+def test_wrappers_of_keras_do_not_take_them_for_layers_of_qkeras(wrapper: str) -> None:
     def change(config: Any) -> Any:
         layer = next(entry for entry in config["config"]["layers"] if entry["config"]["name"] == "d1")
         inner = {key: layer[key] for key in ("module", "class_name", "registered_name", "config")}
@@ -231,7 +231,7 @@ def test_wrappers_of_keras_do_not_take_them_for_layers_of_qkeras(wrapper: str, t
         return config
 
     with pytest.raises(ModelError, match=rf"d1 \({wrapper}: around QDense of hgq; call that layer itself"):
-        read_model(edited(files("dense")[0], tmp_path, change))
+        read_changed(files("dense")[0], change)
 
 
 def test_a_folded_constant_on_a_rounding_boundary_is_refused(tmp_path: Path) -> None:
