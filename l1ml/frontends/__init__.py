@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from l1ml.errors import ModelError
-from l1ml.frontends import alir, containers, files, hgq2, keras, live
+from l1ml.frontends import alir, containers, files, hgq1, hgq2, keras, live
+from l1ml.frontends.keras import operations
 from l1ml.graph.model import Model
 
 __all__ = ["read_model"]
 
-keras.PACKAGES["hgq"] = hgq2.LAYERS
+keras.PACKAGES.update({"hgq": hgq2.LAYERS, "HGQ": hgq1.LAYERS, "keras.ops": operations.LAYERS})
+keras.PASSES["HGQ"] = hgq1.quantized
 
 
 def read_model(path_or_model: Any, weights: str | os.PathLike[str] | None = None) -> Model:

@@ -25,7 +25,7 @@ from l1ml.errors import ModelError
 from l1ml.frontends import hdf5
 from l1ml.frontends.common import MAX_BYTES, MAX_DEPTH, MAX_LAYERS, is_name, parsing, unwrap
 from l1ml.frontends.generation import generation
-from l1ml.frontends.spelling import foreign
+from l1ml.frontends.spelling import package_of
 
 CONFIG_MEMBER = "config.json"
 WEIGHTS_MEMBER = "model.weights.h5"
@@ -299,7 +299,7 @@ def _by_folder(root: hdf5.Group, layers: list[Entry], prefix: str = "", depth: i
         found = root.group(inside if wrapped else place).arrays()
         found.sort(key=lambda item: _order(item[0]))
         # The many parts of an HGQ2 layer are told apart by their place alone.
-        hgq = foreign(layer.raw.get("module"), layer.raw.get("registered_name")) == "hgq"
+        hgq = package_of(layer.raw) == "hgq"
         stored[f"{prefix}{layer.name}"] = tuple(found) if hgq else named(found)
     return stored
 

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras or QKeras model in memory, read by its methods alone: neither Keras nor TensorFlow is imported."""
+"""A Keras model in memory, read by its methods alone: neither Keras nor TensorFlow is imported."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l1ml.errors import ModelError
+from l1ml.frontends import containers
 from l1ml.frontends.common import MAX_DEPTH, parsing
 from l1ml.frontends.containers import KerasFile, model_config, named
 from l1ml.frontends.generation import generation
+from l1ml.frontends.keras import PACKAGES
 
 
 def is_live(model: object) -> bool:
@@ -27,6 +31,8 @@ def read_live(model: Any) -> KerasFile:
     """
     name = getattr(model, "name", None)
     source = name if isinstance(name, str) else type(model).__name__
+    if _has_parts(model, MAX_DEPTH):
+        return _saved(model, source)
     try:
         with parsing("the configuration of the model", source):
             config = _plain(model.get_config(), MAX_DEPTH)
@@ -44,6 +50,31 @@ def read_live(model: Any) -> KerasFile:
             arrays = [np.asarray(array) for array in layer.get_weights()]
             weights[str(layer.name)] = named(zip(names, arrays, strict=True))
     return KerasFile(source, model_config(whole, source), weights, version=generation(whole))
+
+
+def _has_parts(model: Any, levels: int) -> bool:
+    """Tell whether layers of other packages are in a model: the parts of an HGQ2 layer have no names of their own."""
+    return levels > 0 and any(
+        type(layer).__module__.split(".")[0] in PACKAGES
+        or (hasattr(layer, "layers") and _has_parts(layer, levels - 1))
+        for layer in model.layers
+    )
+
+
+def _saved(model: Any, source: str) -> KerasFile:
+    """Let the framework save a model, and read that."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            model.save(path)
+            data = path.read_bytes()
+        except Exception as error:
+            raise ModelError(
+                f"the model cannot be saved by its framework: {error}",
+                where=(source,),
+                fix="make model.save() work, or give a file",
+            ) from error
+    return containers.read(data, source, None)
 
 
 def _plain(value: Any, levels: int) -> Any:

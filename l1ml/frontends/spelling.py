@@ -20,6 +20,7 @@ from l1ml.frontends.common import UnsupportedError, unwrap
 
 MAX_TEXT = 1000
 
+OPERATIONS = ("keras.src.ops.", "keras.ops")
 FRAMEWORKS = ("keras", "tensorflow", "tf_keras", "qkeras", "tensorflow_model_optimization", "builtins")
 PACKAGES = ("keras", "qkeras", "tf_keras", "Custom", "TFOptimization", "tensorflow_model_optimization")
 
@@ -98,14 +99,28 @@ def foreign(module: object, registered: object) -> str:
     A class name is not enough: HGQ, for one, also has a ``QDense``, which computes something else.
 
     Example:
-        >>> foreign("hgq.layers.core.dense", None), foreign("keras.layers", None)
-        ('hgq', '')
+        >>> foreign("hgq.layers.core.dense", None), foreign("keras.layers", None), foreign("keras.src.ops.nn", None)
+        ('hgq', '', 'keras.ops')
     """
+    if isinstance(module, str) and module.startswith(OPERATIONS):
+        return "keras.ops"  # Add, Softmax, Reshape and others are layers as well, with other options
     package = module.split(".")[0] if isinstance(module, str) else ""
     if package:
         return "" if package in FRAMEWORKS else package
     owner = registered.split(">")[0] if isinstance(registered, str) and ">" in registered else ""
     return "" if not owner or owner in PACKAGES else owner
+
+
+def package_of(raw: Mapping[str, Any]) -> str:
+    """Return the package that a layer in a file comes from if that is neither Keras nor QKeras, else ``""``.
+
+    Keras 2 writes the package of a registered class into the name of the class.
+
+    Example:
+        >>> package_of({"class_name": "HGQ>UnaryLUT", "config": {}})
+        'HGQ'
+    """
+    return foreign(raw.get("module"), raw.get("registered_name") or raw.get("class_name"))
 
 
 def call(value: Any) -> Call | None:

@@ -110,9 +110,17 @@ class Named(Function):
         return _TABLE[self.name][2]
 
     def bounds(self, low: Array, high: Array) -> tuple[Array, Array]:
-        """Widen by the spread, but not where every implementation is exact: at 0, and where ELU is the identity."""
+        """Widen by the spread, but not where every implementation is exact.
+
+        That is at 0, where ELU is the identity, and where the sum in softsign is exact: a quotient has one rounding.
+        """
         least, most = super().bounds(low, high)
-        exact = (low == high) & ((low == 0) | ((low > 0) & (self.name in ("elu", "celu"))))
+        exact = (low == 0) | ((low > 0) & (self.name in ("elu", "celu")))
+        if self.name == "softsign":
+            exact = exact | (
+                (np.float32(1) + np.abs(low)).astype(np.float64) == 1.0 + np.abs(low.astype(np.float64))
+            )
+        exact = exact & (low == high)
         value = self(low)
         return np.where(exact, value, least), np.where(exact, value, most)
 

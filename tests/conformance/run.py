@@ -176,7 +176,8 @@ def _compare(
     x = [a.reshape(len(a), *p.shape) for a, p in zip(inputs, project.program.inputs, strict=True)]
     made = project.predict(x if len(x) > 1 else x[0], softmax=case.through_softmax)
     found = list(made.values()) if isinstance(made, dict) else [made]
-    wanted = [outputs[k].reshape(f.shape) for k, f in zip(sorted(outputs), found, strict=True)]
+    names = sorted(outputs, key=lambda name: (len(name), name))  # output_10 behind output_9
+    wanted = [outputs[k].reshape(f.shape) for k, f in zip(names, found, strict=True)]
     row.events = len(x[0])
     if not case.exact:
         error = max(float(np.abs(f - w).max()) for f, w in zip(found, wanted, strict=True))

@@ -170,3 +170,14 @@ def test_sign_layer() -> None:
     program = networks.program(net, "fixed<3,2>")
     (x,) = networks.values(program, networks.random_codes(program, 50))
     np.testing.assert_array_equal(Emulator(program).values([x])[0], np.where(x >= 0, 0.5, -0.5))
+
+
+def test_softsign_of_codes_has_one_rounding_and_so_one_value() -> None:
+    from l1ml.graph.named import Named
+
+    x = np.arange(-64, 64, dtype=np.float32) / 8
+    low, high = Named("softsign").bounds(x, x)
+    np.testing.assert_array_equal(low, high)
+    np.testing.assert_array_equal(low, x / (np.float32(1) + np.abs(x)))
+    wide = np.float32(1 / 3)
+    assert np.less(*Named("softsign").bounds(wide, wide))

@@ -178,8 +178,10 @@ def record(name: str, folder: Path) -> str:
     eager = {key: np.asarray(value) for key, value in whole(data).items()}
     graph = whole.predict(data, verbose=0)
     differ = [key for key in eager if not np.array_equal(eager[key], graph[key])]
-    arrays = {"input_0": np.rint(data / LSB).astype(np.int16)}
-    arrays |= {f"layer/{key}": value.astype(np.float32) for key, value in eager.items()}
+    arrays = {"input_0": data} | {f"layer/{key}": value.astype(np.float32) for key, value in eager.items()}
+    outputs = again(data)
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    arrays |= {f"output_{k}": np.asarray(value) for k, value in enumerate(outputs)}
     np.savez_compressed(folder / f"{name}.npz", **arrays)
     sizes = [p.stat().st_size >> 10 for p in (path, folder / f"{name}.npz")]
     return f"{name:14s} {len(eager):3d} layers  {sizes[0]:4d} + {sizes[1]:3d} KiB  eager and predict differ: {differ or 'nowhere'}"

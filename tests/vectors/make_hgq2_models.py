@@ -6,7 +6,7 @@ Run it where HGQ2 is installed (hgq2 0.2.0, Keras 3.15, TensorFlow 2.21), not wh
     python tests/vectors/make_hgq2_models.py tests/vectors/hgq2 [name ...]
 
 For every function of `MODELS` it writes ``<name>.keras`` as Keras saves it (only the archive is packed tighter) and
-``<name>.npz``: inputs, and the output of every layer.  Bit widths are drawn per element, some of them 0; inputs are
+``<name>.npz``: inputs, the outputs, and those of every layer.  Bit widths are drawn per element, some of them 0; inputs are
 half-way between codes, at and beyond the ends of the types.  The tests compare l1ml with these files.
 """
 
@@ -26,8 +26,9 @@ import numpy as np
 from hgq import layers as hq
 from hgq.config import HardSigmoidConfig, HardTanhConfig
 from hgq.config import QuantizerConfig as Q
-from hgq.quantizer.internal import FixedPointQuantizerKBI, FixedPointQuantizerKIF
+from hgq.quantizer.internal import FixedPointQuantizerKBI, FixedPointQuantizerKIF, FloatPointQuantizer
 from keras import layers as kl
+from keras import ops
 
 EVENTS = 40
 LSB = 2.0**-6
@@ -146,6 +147,75 @@ def weights() -> keras.Model:
     return end(*out, inputs=[x])
 
 
+def without_is_weight(init: Callable[..., None]) -> Callable[..., None]:
+    """Let HGQ2 0.2.0 build minifloats: its own configurations give them an argument that they do not have."""
+
+    def built(self: FloatPointQuantizer, *args: object, is_weight: bool = False, **options: object) -> None:
+        init(self, *args, **options)
+
+    return built
+
+
+FloatPointQuantizer.__init__ = without_is_weight(FloatPointQuantizer.__init__)
+
+
+@model
+def minifloats() -> keras.Model:
+    x = keras.Input((6,), name="x")
+    each = {"homogeneous_axis": (0,), "heterogeneous_axis": None}
+    out = [
+        hq.Quantizer(Q("float", "datalane", m0=2, e0=3, **each), name="subnormal")(x),
+        hq.Quantizer(Q("float", "datalane", m0=1, e0=2, e00=1, **each), name="coarse")(x),
+        hq.Quantizer(Q("float", "datalane", m0=3, e0=1, e00=-1), name="one")(x),
+        hq.Quantizer(Q("float", "datalane", m0=2, e0=0, **each), name="no_exponent")(x),
+    ]
+    small = Q("float", "weight", m0=1, e0=2)
+    out.append(
+        hq.QDense(
+            3,
+            name="weights",
+            iq_conf=iq(),
+            kq_conf=small,
+            bq_conf=Q("float", "bias", m0=2, e0=2, homogeneous_axis=()),
+        )(x)
+    )
+    y = hq.QDense(3, name="data", iq_conf=Q("float", "datalane", m0=1, e0=2, **each), kq_conf=kq())(x)
+    out.append(hq.QAdd(name="sum", iq_confs=[iq(), Q("float", "datalane", m0=2, e0=2)])([y, out[-1]]))
+    return end(*out, inputs=[x])
+
+
+@model
+def activations() -> keras.Model:
+    """Functions that Keras knows, between a layer and the next quantizer."""
+    x = keras.Input((4,), name="x")
+    out = []
+    for name in (
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "hard_sigmoid",
+        "hard_tanh",
+        "sigmoid",
+        "tanh",
+        "elu",
+        "softsign",
+    ):
+        y = hq.QDense(
+            3, activation=name, name=f"dense_{name}", iq_conf=iq(), kq_conf=kq("WRAP"), bq_conf=bq()
+        )(x)
+        out.append(hq.Quantizer(iq("RND_CONV", "SAT"), name=f"after_{name}")(y))
+    y = hq.QDense(3, name="dense", iq_conf=iq(), kq_conf=kq())(x)
+    for layer in (
+        kl.ReLU(1.5, 0.25, name="bounded"),
+        kl.ReLU(None, 0.0, 0.5, name="above"),
+        kl.LeakyReLU(0.25, name="leaky"),
+        kl.Activation("swish", name="swish"),
+        kl.PReLU(name="prelu"),
+    ):
+        out.append(hq.Quantizer(iq("TRN", "SAT"), name=f"behind_{len(out)}")(layer(y)))
+    return end(*out, inputs=[x])
+
+
 # ---- kernels
 
 
@@ -252,6 +322,7 @@ def conv3d() -> keras.Model:
     out = [
         hq.QAveragePooling3D((2, 1, 2), name="mean", iq_conf=iq())(y),
         hq.QGlobalMaxPooling3D(name="global_max", iq_conf=iq())(y),
+        hq.QGlobalAveragePooling3D(name="global_mean", iq_conf=iq(), enable_oq=True, oq_conf=iq())(y),
     ]
     return end(*out, inputs=[x])
 
@@ -298,6 +369,29 @@ def merges() -> keras.Model:
     wide = kl.Concatenate(axis=1, name="joined")([a, b])
     out.append(hq.QDense(2, name="of_joined", iq_conf=iq(), kq_conf=kq())(wide))
     return end(*out, inputs=[a, b, c])
+
+
+@model
+def broadcasts() -> keras.Model:
+    """Merges of tensors of other shapes, and of four tensors."""
+    a, row, column, b = (
+        keras.Input(s, name=n) for s, n in (((3, 4), "a"), ((1, 4), "r"), ((3, 1), "c"), ((4,), "b"))
+    )
+    out = [
+        hq.QAdd(name="add", iq_confs=iq())([a, row]),
+        hq.QSubtract(name="subtract", iq_confs=iq())([column, a]),
+        hq.QMultiply(name="multiply", iq_confs=iq("TRN", "SAT"))([row, column]),
+        hq.QMaximum(name="maximum", iq_confs=iq())([column, row]),
+        hq.QAdd(name="add4", iq_confs=iq())([a, row, column, a]),
+        hq.QAveragePow2(name="mean4", iq_confs=iq(), enable_oq=True, oq_conf=iq("TRN_ZERO"))(
+            [a, row, column, a]
+        ),
+        hq.QEinsum("bij,bj->bi", name="einsum", iq_confs=iq())([a, b]),
+        hq.QEinsum("bij,bjk->bik", name="outer", iq_confs=iq())([column, row]),
+        hq.QEinsum("bij,bj->b", name="total", iq_confs=iq())([a, b]),
+        hq.QDot(axes=(2, 1), name="dot", iq_confs=iq())([a, b]),
+    ]
+    return end(*out, inputs=[a, row, column, b])
 
 
 @model
@@ -474,14 +568,18 @@ def simple_rnn() -> keras.Model:
     return end(*out, inputs=[x])
 
 
-@model
-def gru() -> keras.Model:
-    x = keras.Input((3, 2), name="x")
-    more = {
+def gru_options() -> dict[str, object]:
+    return {
         "sq_conf": Q("kif", "datalane", k0=1, i0=0, f0=3, overflow_mode="SAT"),
         "rhq_conf": Q("kif", "datalane", k0=1, i0=1, f0=3),
         "praq_conf": HardSigmoidConfig("kif", "datalane", f0=3),
     }
+
+
+@model
+def gru() -> keras.Model:
+    x = keras.Input((3, 2), name="x")
+    more = gru_options()
     out = [
         hq.QGRU(2, name="after", **recurrent_options(), **more)(x),
         hq.QGRU(2, reset_after=False, return_sequences=True, name="before", **recurrent_options(), **more)(x),
@@ -517,6 +615,86 @@ def plain_between() -> keras.Model:
     first = hq.QDense(3, name="first", iq_conf=iq(), kq_conf=kq())(flat)
     second = hq.QDense(2, name="second", iq_conf=iq(), kq_conf=kq())(kl.RepeatVector(2, name="repeat")(flat))
     return end(first, second, inputs=[a, b])
+
+
+@model
+def operations() -> keras.Model:
+    """Functions of keras.ops and operators of Python between the layers."""
+    x = keras.Input((3, 4), name="x")
+    a = hq.QDense(4, name="a", iq_conf=iq(), kq_conf=kq())(x)
+    b = hq.QDense(4, name="b", iq_conf=iq(), kq_conf=kq())(x)
+    row = np.array([0.5, -0.25, 1.0, 0.75], dtype=np.float32)
+    made = {
+        "add": a + b,
+        "add_constant": a + 0.5,
+        "add_row": ops.add(a, row),
+        "subtract": a - b,
+        "subtract_constant": a - 0.25,
+        "subtract_from": 1.0 - a,
+        "multiply": a * b,
+        "multiply_constant": ops.multiply(a, np.float32(0.3)) + 0.0625,
+        "divide": a / 4.0,
+        "maximum": ops.maximum(a, b),
+        "maximum_constant": ops.maximum(a, 0.25),
+        "minimum_constant": ops.minimum(a, np.float32(0.5)),
+        "negative": -a,
+        "absolute": ops.abs(a),
+        "square": ops.square(a),
+        "clip": ops.clip(a, -0.5, 0.75),
+        "relu": ops.relu(a),
+        "leaky": ops.leaky_relu(a, 0.25),
+        "tanh": ops.tanh(a),
+        "sigmoid": ops.sigmoid(a),
+        "hard_sigmoid": ops.hard_sigmoid(a),
+        "elu": ops.elu(a, 0.5),
+        "one_row": a[:, 0],
+        "some": a[:, 1:, ::-2],
+        "last": a[..., -1],
+        "new_axis": a[:, None, 2],
+        "sum": ops.sum(a, axis=1),
+        "mean": ops.mean(a, axis=(1, 2), keepdims=True),
+        "max": ops.max(a, axis=-1),
+        "min": ops.min(a, axis=1, keepdims=True),
+        "transpose": ops.transpose(a, (0, 2, 1)),
+        "reshape": ops.reshape(a, (-1, 2, 6)),
+        "squeeze": ops.squeeze(a[:, 0:1], 1),
+        "expand": ops.expand_dims(a, -1),
+        "flip": ops.flip(a, 1),
+        "joined": ops.concatenate([a, b], axis=1),
+        "matmul": ops.matmul(a, ops.transpose(b, (0, 2, 1))),
+        "einsum": ops.einsum("bij,bkj->bik", a, b),
+    }
+    out = [hq.Quantizer(iq("RND_CONV", "SAT"), name=f"after_{name}")(value) for name, value in made.items()]
+    return end(*out, inputs=[x])
+
+
+@model
+def shared() -> keras.Model:
+    """Layers called several times, and a nested model called twice."""
+    a, b = keras.Input((3, 4), name="a"), keras.Input((3, 4), name="b")
+    attend = hq.QMultiHeadAttention(1, 2, name="attend", **attention_options())
+    add = hq.QAdd(name="add", iq_confs=[iq(), iq("TRN", "SAT")])
+    norm = hq.QBatchNormalization(name="norm", iq_conf=iq(), kq_conf=kq())
+    past = hq.QGRU(2, name="past", **recurrent_options(), **gru_options())
+    inner_in = keras.Input((3, 4), name="inner_in")
+    inner = keras.Sequential(
+        [inner_in, hq.QDense(4, name="first", iq_conf=iq(), kq_conf=kq()), hq.Quantizer(iq(), name="second")],
+        name="inner",
+    )
+    p, q = inner(a), inner(b)
+    out = [attend(p, q), attend(q, p), add([p, q]), add([q, p]), norm(p), norm(q), past(p), past(q)]
+    return end(*out, inputs=[a, b])
+
+
+@model
+def defaults() -> keras.Model:
+    """What HGQ2 takes where nothing is said, wide sums included."""
+    x = keras.Input((12,), name="x")
+    y = hq.QDense(10, activation="relu", name="d1")(x)
+    y = hq.QBatchNormalization(name="bn")(hq.QDense(8, name="d2")(y))
+    y = kl.Reshape((4, 2), name="rows")(y)
+    y = hq.QSoftmax(name="soft")(hq.QEinsumDense("abc,cd->abd", (4, 3), bias_axes="d", name="e")(y))
+    return end(hq.QDense(2, name="last")(kl.Flatten(name="flat")(y)), inputs=[x])
 
 
 @model
@@ -557,6 +735,16 @@ def shuffle_widths(made: keras.Model, rng: np.random.Generator) -> None:
             other = part._f if kif else part._b
             none = -keras.ops.convert_to_numpy(part._i) - 2 if kif else -1.0
             other.assign(np.where(dead, none, keras.ops.convert_to_numpy(other)))
+
+
+def shuffle_minifloats(made: keras.Model, rng: np.random.Generator) -> None:
+    for part in parts(made):
+        if isinstance(part, FloatPointQuantizer):
+            for variable in (part._m, part._e, part._e0):
+                value = keras.ops.convert_to_numpy(variable)
+                variable.assign(
+                    np.maximum(value + rng.choice([-0.6, 0.0, 0.3, 0.5, 1.0], size=value.shape), 0.0)
+                )
 
 
 def shuffle_weights(made: keras.Model, rng: np.random.Generator) -> None:
@@ -600,6 +788,17 @@ def outputs_of(made: keras.Model) -> dict[str, keras.KerasTensor]:
     return found
 
 
+def answers(made: keras.Model, given: object) -> dict[str, np.ndarray]:
+    """Return the outputs; where a softmax ends the model, the logits before it, which are what firmware gives."""
+    last = made.layers[-1]
+    logits = getattr(last, "activation", None) is keras.activations.softmax
+    if logits:
+        last.activation = keras.activations.linear
+    values = made(given)
+    values = values if isinstance(values, (list, tuple)) else [values]
+    return {f"{'logits' if logits else 'output'}_{k}": np.asarray(value) for k, value in enumerate(values)}
+
+
 def pack(path: Path) -> None:
     """Store the members of an archive compressed, at a fixed time."""
     with zipfile.ZipFile(path) as archive:
@@ -617,6 +816,7 @@ def record(name: str, folder: Path) -> str:
     data = [stimuli(tuple(tensor.shape[1:]), rng) for tensor in made.inputs]
     made(data if len(data) > 1 else data[0])  # builds what is built on the first call
     shuffle_widths(made, rng)
+    shuffle_minifloats(made, rng)
     shuffle_weights(made, rng)
     path = folder / f"{name}.keras"
     made.save(path)
@@ -628,8 +828,9 @@ def record(name: str, folder: Path) -> str:
     eager = {key: np.asarray(value) for key, value in whole(given).items()}
     graph = whole.predict(given, verbose=0)
     differ = [key for key in eager if not np.array_equal(eager[key], graph[key])]
-    arrays = {f"input_{k}": np.rint(x / LSB).astype(np.int16) for k, x in enumerate(data)}
+    arrays = {f"input_{k}": x for k, x in enumerate(data)}
     arrays |= {f"layer/{key}": value.astype(np.float32) for key, value in eager.items()}
+    arrays |= answers(again, given)
     np.savez_compressed(folder / f"{name}.npz", **arrays)
     sizes = [p.stat().st_size >> 10 for p in (path, folder / f"{name}.npz")]
     return f"{name:24s} {len(eager):3d} layers  {sizes[0]:4d} + {sizes[1]:3d} KiB  eager and predict differ: {differ or 'nowhere'}"

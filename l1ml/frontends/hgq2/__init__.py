@@ -63,12 +63,16 @@ LAYERS: dict[str, Reader] = {
     **{f"QGlobalAveragePooling{n}D": around(plain(conv.global_pool("mean"))) for n in (1, 2, 3)},
     "QSimpleRNN": reader(recurrent.recurrent(1, recurrent.simple_rnn)),
     "QGRU": reader(recurrent.recurrent(3, recurrent.gru, reset_after=True)),
+}
+
+REFUSED: dict[str, str] = {
     **dict.fromkeys(
         ("QDenseT", "QEinsumDenseT", "QConvT1D", "QConvT2D", "QMultiHeadAttentionT", "QLinformerAttentionT"),
-        refused(TABLES),
+        TABLES,
     ),
-    **dict.fromkeys(("QLIF", "QLIFCell", "QSimpleSNN", "QSimpleSNNCell"), refused(SPIKES)),
-    **dict.fromkeys(
-        ("QSimpleRNNCell", "QGRUCell"), refused("a cell on its own; QSimpleRNN and QGRU are supported")
-    ),
+    **dict.fromkeys(("QLIF", "QLIFCell", "QSimpleSNN", "QSimpleSNNCell"), SPIKES),
+    **dict.fromkeys(("QSimpleRNNCell", "QGRUCell"), "a cell on its own; QSimpleRNN and QGRU are supported"),
 }
+"""Layers that are known and have no exact form here, with the reason."""
+
+LAYERS.update({kind: refused(reason) for kind, reason in REFUSED.items()})

@@ -15,7 +15,7 @@ from l1ml.frontends.common import Options, UnsupportedError
 from l1ml.frontends.containers import plain_name
 from l1ml.frontends.hgq2 import quantizers
 from l1ml.frontends.hgq2.quantizers import Conversion
-from l1ml.frontends.keras.step import Reader, Step, applied
+from l1ml.frontends.keras.step import Reader, Step, applied, calls
 from l1ml.graph import shapes
 from l1ml.graph.functions import Function
 from l1ml.graph.model import Layer, Map, QuantizeEach
@@ -260,7 +260,7 @@ def arguments(step: Step, *names: str) -> dict[str, str]:
     Raises:
         UnsupportedError: it is called with something else, or several times in different ways.
     """
-    spellings = {tuple(_spelled(node, names)) for node in _calls(step)}
+    spellings = {tuple(_spelled(node, names)) for node in calls(step)}
     if len(spellings) > 1:
         raise UnsupportedError("it is called several times, with differently spelled arguments")
     order = spellings.pop() if spellings else names[: len(step.inputs)]
@@ -290,22 +290,3 @@ def _spelled(node: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
             raise UnsupportedError(f"it is called with {str(key)[:40]}")
         found.append(key)
     return found
-
-
-def _calls(step: Step) -> list[Mapping[str, Any]]:
-    """Return how the file spells the calls of a layer; empty in a Sequential model."""
-    config: Any = step.file.config
-    rest = step.stored_as
-    while isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
-        listed = config["config"].get("layers")
-        config = None
-        for entry in listed if isinstance(listed, list) else ():
-            own = entry.get("config") if isinstance(entry, Mapping) else None
-            name = (entry.get("name") or own.get("name")) if isinstance(own, Mapping) else None
-            if name == rest:
-                nodes = entry.get("inbound_nodes")
-                return [n for n in nodes if isinstance(n, Mapping)] if isinstance(nodes, list) else []
-            if isinstance(name, str) and rest.startswith(f"{name}/"):
-                config, rest = entry, rest[len(name) + 1 :]
-                break
-    return []

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from l1ml.frontends.keras.reader import PACKAGES, read_keras
+from l1ml.frontends.keras.reader import PACKAGES, PASSES, read_keras
 
-__all__ = ["PACKAGES", "read_keras"]
+__all__ = ["PACKAGES", "PASSES", "read_keras"]

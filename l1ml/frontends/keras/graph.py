@@ -122,7 +122,7 @@ def _call(
 ) -> tuple[str, ...]:  # fmt: skip
     """Write out one call of a layer or of a nested model; return the names of its results."""
     inner = _unwrapped(entry, made.file.source)
-    package = spelling.foreign(inner.raw.get("module"), inner.raw.get("registered_name"))
+    package = spelling.package_of(inner.raw)
     place = f"{stored}{entry.name}"
     if inner.kind in MODELS and not package:
         nested = model_config(inner.raw, made.file.source)

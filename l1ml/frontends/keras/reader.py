@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import Any
 
 from l1ml.errors import L1mlError, ModelError
+from l1ml.frontends import spelling
 from l1ml.frontends.canonical import canonical
 from l1ml.frontends.common import Options, Problem, UnsupportedError, checked, event_shape, refuse, unique
 from l1ml.frontends.containers import KerasFile, entries, plain_name
@@ -26,6 +27,9 @@ MAX_STEPS = 256
 
 PACKAGES: dict[str, Mapping[str, Reader]] = {}
 """Readers for the layers of other packages, by package name; `l1ml.frontends` fills it."""
+
+PASSES: dict[str, Callable[[Model], Model]] = {}
+"""What is done with a whole network that has layers of a package, by package name."""
 
 
 def read_keras(file: KerasFile) -> Model:
@@ -68,7 +72,10 @@ def read_keras(file: KerasFile) -> Model:
     order = {name: k for k, name in enumerate(inputs)}
     layers.sort(key=lambda layer: order.get(layer.name, len(order)))  # stable: only the inputs move
     name = file.config["config"].get("name")
-    return canonical(Model(name if isinstance(name, str) else "model", tuple(layers), outputs, file.source))
+    model = Model(name if isinstance(name, str) else "model", tuple(layers), outputs, file.source)
+    for package in sorted({node.package for node in nodes} & set(PASSES)):
+        model = PASSES[package](model)
+    return canonical(model)
 
 
 def _given(shape: Shape | None) -> Shape:
@@ -103,6 +110,10 @@ def _read(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, 
             raise UnsupportedError("an input in the middle of the network")
         dims = options.raw("batch_shape", options.raw("batch_input_shape"))
         return (Input(node.name, (), event_shape(dims, f"input {node.name!r}", file.source)),)
+    inner = node.config.get("layer")
+    if not node.package and isinstance(inner, Mapping) and (package := spelling.package_of(inner)):
+        kind = str(inner.get("class_name"))[:40]
+        raise UnsupportedError(f"around {kind} of {package}; call that layer itself, without the wrapper")
     if node.kind == "TimeDistributed" and not node.package:
         return _time_distributed(node, read, file)
     reader = _supported(node)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -152,3 +153,22 @@ def mapped(name: str, inputs: tuple[str, ...], functions: Sequence[Function], te
 
         return QuantizeEach(name, inputs, functions[0].grid, text)
     return Map(name, inputs, tuple(functions), text)
+
+
+def calls(step: Step) -> list[Mapping[str, Any]]:
+    """Return how the file spells the calls of a layer; empty in a Sequential model."""
+    config: Any = step.file.config
+    rest = step.stored_as
+    while isinstance(config, Mapping) and isinstance(config.get("config"), Mapping):
+        listed = config["config"].get("layers")
+        config = None
+        for entry in listed if isinstance(listed, list) else ():
+            own = entry.get("config") if isinstance(entry, Mapping) else None
+            name = (entry.get("name") or own.get("name")) if isinstance(own, Mapping) else None
+            if name == rest:
+                nodes = entry.get("inbound_nodes")
+                return [n for n in nodes if isinstance(n, Mapping)] if isinstance(nodes, list) else []
+            if isinstance(name, str) and rest.startswith(f"{name}/"):
+                config, rest = entry, rest[len(name) + 1 :]
+                break
+    return []
