@@ -160,7 +160,7 @@ def fuzz(found: list[Seed], count: int, first: int, *, quiet: bool = False) -> t
     with tempfile.TemporaryDirectory(prefix="l1ml-fuzz-") as work:
         pool = Pool(Path(work) / "worker")
         for case in tqdm(range(count), disable=quiet, unit="file", mininterval=5):
-            seed, number = found[case % len(found)], first + case // len(found)
+            seed, number = found[case % len(found)], first + case  # a seed comes several times
             answer = pool.ask(seed, number)
             ends[f"{seed.reader} {answer.split()[0]}"] += 1
             if answer.startswith("FAILED"):
