@@ -211,7 +211,8 @@ def _loads(text: str, where: str) -> TensorProgram:
         types.append(op.infer(*(types[source] for source in sources)))
         steps.append(TensorStep(op, sources, _text(item["layer"]), types[-1]))
     pairs = [tuple((_text(name), _whole(t)) for name, t in data[key]) for key in ("outputs", "marks")]
-    program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1])
+    notes = tuple((_text(layer), _text(what)) for layer, what in data.get("approximations", ()))
+    program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1], notes)
     program.verify_wiring()
     return program
 

@@ -276,3 +276,10 @@ def test_distinct_rows_are_those_of_a_sort_even_where_their_keys_collide() -> No
         found, back = _distinct(rows)
         np.testing.assert_array_equal(found[back], rows)
         assert len(found) == len({tuple(row) for row in rows.tolist()})
+
+
+def test_a_network_read_again_still_names_its_approximations() -> None:
+    net = replace(networks.program(networks.mlp()), approximations=(("fc1", "not exactly so"),))
+    again = loads(net.dumps(), "network.json")
+    assert again.approximations == net.approximations
+    assert again.dumps() == net.dumps()
