@@ -30,10 +30,10 @@ MAX_TEXT = 1 << 28
 """Characters of a file that is read."""
 
 MAX_ELEMENTS = 1 << 24
-"""Elements of all tensors together in a file that is read."""
+"""Elements of all tensors of a network together."""
 
 MAX_WORK = 1 << 32
-"""Integers that inferring the types of a file may look at."""
+"""Integers that inferring the types of a network may look at."""
 
 MAX_INTEGER = 1 << 62
 MAX_AXES = 16
@@ -143,8 +143,27 @@ class TensorProgram:
         return hashlib.sha256(_canonical(_to_dict(self, names=False))).hexdigest()
 
     def dumps(self) -> str:
-        """Return the JSON text that `loads` reads; the same network gives the same bytes."""
-        return _canonical(_to_dict(self, names=True)).decode() + "\n"
+        """Return the JSON text that `loads` reads; the same network gives the same bytes.
+
+        Raises:
+            ModelError: it is longer than what `loads` reads.
+        """
+        text = _canonical(_to_dict(self, names=True)).decode() + "\n"
+        if len(text) > MAX_TEXT:
+            raise ModelError(
+                f"the network takes {len(text) >> 20} MiB of text; at most {MAX_TEXT >> 20} MiB are kept",
+                fix="make the network smaller",
+            )
+        return text
+
+
+def too_large(elements: int, work: int) -> str | None:
+    """Say why a network of so many elements, whose types take so much work, is not made; None if it is."""
+    if elements > MAX_ELEMENTS:
+        return f"one event takes more than {MAX_ELEMENTS:,} values in all layers together"
+    if work > MAX_WORK:
+        return f"one event takes more than {MAX_WORK:,} products"
+    return None
 
 
 def loads(text: str, where: str) -> TensorProgram:
@@ -192,14 +211,16 @@ def _loads(text: str, where: str) -> TensorProgram:
         types.append(op.infer(*(types[source] for source in sources)))
         steps.append(TensorStep(op, sources, _text(item["layer"]), types[-1]))
     pairs = [tuple((_text(name), _whole(t)) for name, t in data[key]) for key in ("outputs", "marks")]
-    program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1])
+    notes = tuple((_text(layer), _text(what)) for layer, what in data.get("approximations", ()))
+    program = TensorProgram(inputs, tuple(steps), pairs[0], pairs[1], notes)
     program.verify_wiring()
     return program
 
 
 def _limited(elements: int, work: int) -> None:
-    if elements > MAX_ELEMENTS or work > MAX_WORK:
-        raise ValueError(f"{elements} elements and {work} products are more than this version reads")
+    reason = too_large(elements, work)
+    if reason is not None:
+        raise ValueError(reason)
 
 
 def _canonical(data: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from l1ml.graph import exactly, forms, primitives, unary
 from l1ml.graph.functions import Array, Function, Scale, SumScale, ToGrid, moved
 from l1ml.graph.net import Net, Windows
 from l1ml.graph.primitives import Primitive
-from l1ml.graph.program import TensorStep
+from l1ml.graph.program import TensorStep, too_large
 from l1ml.graph.reals import to_integers
 from l1ml.graph.tensor import TensorType
 from l1ml.types.arrays import IntArray, RealArray
@@ -63,10 +64,24 @@ class TypedNet(Net[Tensor]):
         self.approximations: list[tuple[str, str]] = []
         self.inputs = [Tensor(k, kind) for k, kind in enumerate(inputs)]
         self.steps: list[TensorStep] = []
+        self._elements, self._work = sum(kind.size for kind in inputs), 0
         self._constants: dict[tuple[tuple[int, ...], bytes], Tensor] = {}
 
     def apply(self, op: Primitive, *xs: Tensor) -> Tensor:
-        """Append a primitive on integers."""
+        """Append a primitive on integers.
+
+        Raises:
+            ModelError: the network gets too large; nothing of that size is computed first.
+        """
+        shapes = [x.type.shape for x in xs]
+        self._elements += prod(op.shape_of(*shapes))
+        self._work += op.work(*shapes)
+        reason = too_large(self._elements, self._work)
+        if reason is not None:
+            raise ModelError(
+                f"the network is too large: {reason}, {self.layer!r} being the layer that exceeds it",
+                fix="give the network a smaller image or fewer channels",
+            )
         kind = op.infer(*(x.type for x in xs))
         self.steps.append(TensorStep(op, tuple(x.index for x in xs), self.layer, kind))
         return Tensor(len(self.inputs) + len(self.steps) - 1, kind)

@@ -215,7 +215,10 @@ def read(path: Path) -> InterfaceSpec:
         raise InterfaceError(f"cannot be understood: {error}", where=where) from error
     if spec.name != path.parent.name:
         raise InterfaceError(f"name is {spec.name!r}, the folder is {path.parent.name!r}", where=where)
-    spec.verify()
+    try:
+        spec.verify()
+    except (TypeError, AttributeError) as error:  # a name or a size that is of another kind
+        raise InterfaceError(f"cannot be understood: {error}", where=where) from error
     return spec
 
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged model files: bytes, JSON values, zip members, HDF5 attributes and protobuf fields, by seed."""
+"""Damaged files: bytes, JSON and YAML values, zip members, HDF5 attributes and protobuf fields, by seed."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import onnx
+import yaml
 
 WORDS = (
     b"\x00" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"../../../etc/passwd", b"%s%n", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04",  # noqa: E501
@@ -87,6 +90,29 @@ def json_text(rng: random.Random, data: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 2, 3))):
         value = json_value(rng, value)
     return json.dumps(value).encode()
+
+
+def yaml_text(rng: random.Random, data: bytes) -> bytes:
+    """Damage a YAML text in its structure, or in its bytes."""
+    if rng.random() < 0.4:
+        return damaged(rng, data)
+    value = yaml.safe_load(data)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        value = json_value(rng, value)
+    text = yaml.safe_dump(value, sort_keys=False)
+    return (
+        text + rng.choice(("", "", "", "\n&a [*a, *a]\n", "\n? {}\n: 1\n", "!!python/name:os.system\n"))
+    ).encode()
+
+
+def packed(rng: random.Random, data: bytes) -> bytes:
+    """Damage the text inside of gzip data, pack far too much, or damage the packed bytes."""
+    kind = rng.random()
+    if kind < 0.3:
+        return damaged(rng, data)
+    if kind < 0.32:
+        return gzip.compress(gzip.decompress(data) + b" " * (1 << 26), compresslevel=1, mtime=0)
+    return gzip.compress(json_text(rng, gzip.decompress(data)), compresslevel=1, mtime=0)
 
 
 def hdf5(rng: random.Random, data: bytes) -> bytes:
@@ -199,6 +225,10 @@ def mutation_of(file: Path) -> Mutation:
         return protobuf
     if file.suffix == ".json":
         return json_text
+    if file.suffix in (".yml", ".yaml"):
+        return yaml_text
+    if file.suffix == ".gz":
+        return packed
     head = file.read_bytes()[:4]
     return zipped if head == b"PK\x03\x04" else hdf5 if head == b"\x89HDF" else damaged
 
@@ -208,5 +238,8 @@ def mutated(file: Path, seed: int) -> bytes:
     rng = random.Random(f"{file.name}:{seed}")
     try:
         return mutation_of(file)(rng, file.read_bytes())
-    except (ValueError, OSError, KeyError, RuntimeError, TypeError, OverflowError, AttributeError):
+    except (
+        ValueError, OSError, KeyError, RuntimeError, TypeError, OverflowError, AttributeError, zlib.error,
+        yaml.YAMLError,
+    ):  # fmt: skip
         return damaged(rng, file.read_bytes())  # the damage itself was impossible: damage the bytes

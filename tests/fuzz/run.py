@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feed damaged model files to every reader: each must be read or refused by a message, nothing else.
+"""Feed damaged files to every reader: each must be read or refused by a message, nothing else.
+
+Models (HDF5, .keras, JSON with weights, ONNX, alkaid's ALIR), options, budgets and links in YAML, typed networks,
+manifests, and event files.
 
 A worker process reads one file after the other under limits of memory and time.  What counts as a failure:
 the worker dies, a file takes too long, any exception but `L1mlError`, a file opened for writing outside of the
 worker's own folder, a new process other than the HDF5 reader's, or a socket.
 
-    python tests/fuzz/run.py --count 100000 [--workers 2] [--seed 0] [FILE ...]
-    python tests/fuzz/run.py --one FILE SEED          # one case again, with its traceback
+    python tests/fuzz/run.py --count 100000 [--seed 0] [--reader events ...]
+    python tests/fuzz/run.py --one READER NAME SEED         # one case again, with its traceback
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import select
@@ -23,33 +27,28 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from seeds import Seed, seeds
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parents[2]
 SECONDS_PER_FILE = 30
 MEMORY_BYTES = 6 << 30
 PATIENCE = 10
+HANGS = "FAILED hangs"
+FORBIDDEN = ("socket.connect", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class")
 
 
-def sources() -> list[Path]:
-    """Return the project's own small model files of every format."""
-    found = [p for folder in ("tests/vectors", "datasets") for p in sorted((PROJECT / folder).rglob("*"))]
-    return [
-        p for p in found if p.suffix in (".h5", ".keras", ".onnx", ".json") and p.stat().st_size < 400_000
-    ]
-
-
-def read_one(path: Path) -> str:
-    """Read a model file; return what came of it.
+def read_one(path: Path, reader: str, partner: Path | None) -> str:
+    """Read a damaged file; return what came of it.
 
     Raises:
         Exception: anything but a refusal, which is a failure of the reader.
     """
-    from l1ml import frontends
+    from readers import READERS
+
     from l1ml.errors import L1mlError
 
     try:
-        frontends.read_model(path)
+        READERS[reader](path, partner)
     except L1mlError as error:
         text = str(error)
         if not text.strip() or len(text) > 20_000:
@@ -58,69 +57,88 @@ def read_one(path: Path) -> str:
     return "read"
 
 
-def worker(folder: Path) -> None:
-    """Read cases ``FILE<tab>SEED`` from standard input, answer one line each."""
+def place(folder: Path, seed: Seed, number: int) -> tuple[Path, Path | None]:
+    """Write the damaged copy of a seed where its reader looks, a copy of its partner beside it."""
     from mutate import mutated
 
-    from l1ml import frontends  # noqa: F401  loaded before the limits and the watch
+    suffix = "".join(seed.path.suffixes[-2:]) if seed.path.suffix == ".gz" else seed.path.suffix
+    case = folder / ("case" + suffix)
+    case.write_bytes(mutated(seed.path, number))
+    return case, seed.partner
+
+
+def worker(folder: Path) -> None:
+    """Read cases ``[reader, file, partner, number]`` from standard input, answer one line each."""
+    import readers  # noqa: F401  loaded before the limits and the watch
+    from mutate import mutated  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     watching = False
+    allowed = (str(folder), "/dev/", str(Path(tempfile.gettempdir()) / "l1ml-"))
 
     def watch(event: str, args: tuple[object, ...]) -> None:
         if not watching:
             return
         if event == "open" and isinstance(args[0], str | bytes) and isinstance(args[2], int):
             writes = args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            place = os.fsdecode(args[0])
-            if writes and not os.path.realpath(place).startswith(
-                (str(folder), "/dev/", str(Path(tempfile.gettempdir()) / "l1ml-"))
-            ):
-                os.write(2, f"WRITES {place}\n".encode())
+            target = os.fsdecode(args[0])
+            if writes and not os.path.realpath(target).startswith(allowed):
+                os.write(2, f"WRITES {target}\n".encode())
                 os._exit(3)
-        elif event in ("socket.connect", "os.system", "pickle.find_class"):
+        elif event in FORBIDDEN or (event == "subprocess.Popen" and "h5child.py" not in str(args[1])):
             os.write(2, f"FORBIDDEN {event}\n".encode())
             os._exit(3)
 
     sys.addaudithook(watch)
     for line in sys.stdin:
-        name, seed = line.rstrip("\n").split("\t")
-        source = Path(name)
-        case = folder / ("case" + source.suffix)
-        case.write_bytes(mutated(source, int(seed)))
+        reader, name, beside, number = json.loads(line)
+        seed = Seed(Path(name), reader, None if beside is None else Path(beside))
+        case, partner = place(folder, seed, number)
         watching = True
         try:
-            answer = read_one(case)
+            answer = read_one(case, reader, partner)
         except BaseException as error:  # noqa: BLE001  the point of it
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            answer = f"FAILED {type(error).__name__}: {str(error)[:200]!r} {place}"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            answer = f"FAILED {type(error).__name__}: {str(error)[:200]!r} {last}"
         watching = False
         print(answer.replace("\n", " "), flush=True)
 
 
 class Pool:
-    """One worker process that is started again when it dies or hangs."""
+    """One worker process that is started again when it dies or hangs.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: the only place where it may write.
+        script: what it runs, with ``--worker FOLDER``.
+    """
+
+    def __init__(self, folder: Path, script: Path = Path(__file__)) -> None:
+        self.folder, self.script = folder, script
         self.process: subprocess.Popen[str] | None = None
 
-    def ask(self, source: Path, seed: int) -> str:
-        """Return the worker's answer, or how it died."""
+    def ask(self, seed: Seed, number: int) -> str:
+        """Return the worker's answer, or how it died; what takes too long on a busy machine gets a second chance."""
+        answer = self._ask(seed, number)
+        return self._ask(seed, number) if answer == HANGS else answer
+
+    def _ask(self, seed: Seed, number: int) -> str:
         if self.process is None or self.process.poll() is not None:
             self.folder.mkdir(exist_ok=True)
-            self.process = subprocess.Popen(
-                [sys.executable, __file__, "--worker", str(self.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=(self.folder / "stderr").open("w"), text=True, cwd=self.folder,
-            )  # fmt: skip
+            self.close()
+            with (self.folder / "stderr").open("w") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, str(self.script), "--worker", str(self.folder)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder,
+                )  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{source}\t{seed}\n")
+        partner = None if seed.partner is None else str(seed.partner)
+        self.process.stdin.write(json.dumps([seed.reader, str(seed.path), partner, number]) + "\n")
         self.process.stdin.flush()
         ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE + PATIENCE)
         if not ready:
             self.close()
-            return "FAILED hangs"
+            return HANGS
         answer = self.process.stdout.readline().strip()
         if answer:
             return answer
@@ -131,22 +149,24 @@ class Pool:
         """End the worker."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()  # closes its pipes as well
             self.process = None
 
 
-def fuzz(files: list[Path], count: int, first: int, *, quiet: bool = False) -> tuple[Counter[str], list[str]]:
-    """Try ``count`` damaged files; return how they ended, and the failures."""
+def fuzz(found: list[Seed], count: int, first: int, *, quiet: bool = False) -> tuple[Counter[str], list[str]]:
+    """Try ``count`` damaged files; return how they ended by reader, and the failures."""
     ends: Counter[str] = Counter()
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="l1ml-fuzz-") as work:
         pool = Pool(Path(work) / "worker")
         for case in tqdm(range(count), disable=quiet, unit="file", mininterval=5):
-            source, seed = files[case % len(files)], first + case // len(files)
-            answer = pool.ask(source, seed)
-            ends[answer.split()[0]] += 1
+            seed, number = found[case % len(found)], first + case  # a seed comes several times
+            answer = pool.ask(seed, number)
+            ends[f"{seed.reader} {answer.split()[0]}"] += 1
             if answer.startswith("FAILED"):
-                failures.append(f"{source.relative_to(PROJECT)} seed {seed}: {answer}")
+                failures.append(f"{seed.reader} {seed.name} {number}: {answer}")
+                if not quiet:
+                    print(failures[-1], flush=True)
         pool.close()
     return ends, failures
 
@@ -154,32 +174,37 @@ def fuzz(files: list[Path], count: int, first: int, *, quiet: bool = False) -> t
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--reader", nargs="*", help="only these readers")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--one", nargs=2, metavar=("FILE", "SEED"), help="one case again")
+    parser.add_argument("--one", nargs=3, metavar=("READER", "NAME", "SEED"), help="one case again")
     args = parser.parse_args()
     if args.worker:
         worker(args.worker)
         return 0
-    if args.one:
-        from mutate import mutated
-
-        with tempfile.TemporaryDirectory() as work:
-            case = Path(work) / ("case" + Path(args.one[0]).suffix)
-            case.write_bytes(mutated(Path(args.one[0]).resolve(), int(args.one[1])))
-            print(read_one(case))
-        return 0
-    files = [f.resolve() for f in args.files] or sources()
-    start = time.perf_counter()
-    ends, failures = fuzz(files, args.count, args.seed)
+    with tempfile.TemporaryDirectory(prefix="l1ml-seeds-") as work:
+        found = [s for s in seeds(Path(work)) if not args.reader or s.reader in args.reader]
+        if args.one:
+            reader, name, number = args.one
+            seed = next(s for s in found if s.reader == reader and s.name.endswith(Path(name).name))
+            print(read_one(*_placed(Path(work), seed, int(number))))
+            return 0
+        start = time.perf_counter()
+        ends, failures = fuzz(found, args.count, args.seed)
+    files = len({(s.path, s.reader) for s in found})
     print(
-        f"{sum(ends.values()):,} damaged files from {len(files)} models in "
-        f"{time.perf_counter() - start:.0f} s: {dict(ends)}"
+        f"{sum(ends.values()):,} damaged files from {files} good ones in {time.perf_counter() - start:.0f} s"
     )
+    for name, number in sorted(ends.items()):
+        print(f"  {name:20} {number:,}")
     print("\n".join(failures[:50]))
     return 1 if failures or not ends else 0
+
+
+def _placed(folder: Path, seed: Seed, number: int) -> tuple[Path, str, Path | None]:
+    case, partner = place(folder, seed, number)
+    return case, seed.reader, partner
 
 
 if __name__ == "__main__":

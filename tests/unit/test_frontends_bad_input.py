@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import io
 import json
+import pickle
 import random
 import zipfile
 
@@ -425,6 +427,33 @@ def test_zip_bomb(tmp_path, good, monkeypatch):
     path = zipped(tmp_path, members, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
     assert "model.weights.h5 unpacks to 8 MiB; at most 4 MiB are read" in refused(path).what
+
+
+def test_a_pickled_lambda_is_refused_and_never_run(tmp_path):
+    """A Lambda layer as both generations of Keras store it: marshalled code, or a pickle."""
+    target = tmp_path / "ran"
+    code = base64.b64encode(pickle.dumps(_Opens(str(target)))).decode()
+    for function in ([code, None, None], {"class_name": "__lambda__", "config": {"code": code}}):
+        lambda_layer = fm.layer("Lambda", "bad", function=function, function_type="lambda")
+        config = fm.sequential(fm.qdense("fc1", 6), lambda_layer)
+        weights = {"fc1": WEIGHTS["fc1"]}
+        for path in (
+            fm.write_h5(tmp_path / "m.h5", config, weights), fm.write_keras(tmp_path / "m.keras", config, weights),
+        ):  # fmt: skip
+            assert "bad (Lambda)" in refused(path).what
+    assert not target.exists()
+    pickle.loads(base64.b64decode(code)).close()
+    assert target.exists()  # the trap works
+
+
+class _Opens:
+    """Opens a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
 
 
 def test_archives_that_are_no_models(tmp_path, good):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -243,3 +244,44 @@ def test_input_type_comes_from_the_network_or_is_asked_for() -> None:
         net, layers=(net.layers[0], first, replace(net.layers[1], inputs=("q_in",)), *net.layers[2:])
     )
     assert str(build.input_quantizers(fed, None).inputs[0].quantizer) == "fixed<6,2,RND_CONV,SAT>"
+
+
+def test_a_network_beyond_all_bounds_is_refused_before_it_is_made() -> None:
+    """A 512 x 512 image seen through 9 x 9 windows: 21 million values, each a product of 81 terms."""
+    image, windows = (512, 512, 1), ((4, 4), (4, 4))
+    layers = (
+        model.Input("x", (), image, Quantizer.parse("ufixed<8,0>")),
+        model.Conv("conv", ("x",), np.ones((9, 9, 1, 4)), None, strides=(1, 1), padding=windows, dilation=(1, 1),
+                   exact=True),
+    )  # fmt: skip
+    start = time.perf_counter()
+    with pytest.raises(
+        ModelError, match=r"more than 16,777,216 values .* 'conv' being the layer that exceeds it"
+    ):
+        build.to_program(model.Model("n", layers, ("conv",)))
+    assert time.perf_counter() - start < 5
+
+
+def test_distinct_rows_are_those_of_a_sort_even_where_their_keys_collide() -> None:
+    from l1ml.graph.primitives.linear import _distinct
+
+    rng = np.random.default_rng(4)
+    factors = np.arange(1, 4, dtype=np.int64) ** 3 * 2_654_435_761 + 1
+    twins = np.array([[0, 0, 5], [factors[1], -factors[0], 5]])
+    assert len(set((twins @ factors).tolist())) == 1
+    for rows in (
+        rng.integers(-2, 3, (500, 3)),
+        twins,
+        np.zeros((4, 0), np.int64),
+        np.zeros((0, 3), np.int64),
+    ):
+        found, back = _distinct(rows)
+        np.testing.assert_array_equal(found[back], rows)
+        assert len(found) == len({tuple(row) for row in rows.tolist()})
+
+
+def test_a_network_read_again_still_names_its_approximations() -> None:
+    net = replace(networks.program(networks.mlp()), approximations=(("fc1", "not exactly so"),))
+    again = loads(net.dumps(), "network.json")
+    assert again.approximations == net.approximations
+    assert again.dumps() == net.dumps()

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from l1ml import yamlfile
 from l1ml.errors import ConfigError, DataError, InterfaceError
 from l1ml.links import spec
 from l1ml.links.fields import Element
@@ -292,3 +294,13 @@ def test_wrong_descriptions_are_refused(tmp_path):
             spec.read(file)
     file.write_text(good)
     assert spec.read(file) == spec.load("emp")
+
+
+def test_a_port_without_a_name_is_refused(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "axis"
+    folder.mkdir()
+    data = yamlfile.read_yaml(root / "interfaces" / "axis" / "interface.yaml")
+    data["ports"][0]["name"] = None
+    yamlfile.write_yaml(folder / "interface.yaml", data)
+    with pytest.raises(InterfaceError, match="cannot be understood"):
+        spec.read(folder / "interface.yaml")

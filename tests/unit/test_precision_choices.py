@@ -161,12 +161,27 @@ def test_auto_saturates_nothing_it_has_seen() -> None:
 def test_outliers_make_room_for_the_others() -> None:
     x = np.concatenate([np.linspace(-0.99, 0.99, 998), [100.0, -90.0]])[:, None]
     net = network((1,), model.Dense("d", ("x",), np.array([[1.0]]), None, exact=False))
-    for share, text in ((0.0, "fixed<10,8>"), (0.001, "fixed<10,8>"), (0.002, "fixed<10,1>")):
+    for share, text in ((0.0, "fixed<15,8>"), (0.001, "fixed<15,8>"), (0.002, "fixed<10,1>")):
         options = {"model": "auto", "auto": {"width": 10, "outliers": share}}
         program, made = typed(net, options, x, input_type="fixed<16,8,RND_CONV,SAT>")
         place = made.report(program)["types"][-1]
         assert place["type"].startswith(text[:-1])
         assert place["saturated"] == (2 if share == 0.002 else 0)
+
+
+def test_a_long_tail_makes_a_type_wider_not_coarser() -> None:
+    """Half of the width is kept for the median magnitude, up to 24 bits; a tail of a few octaves changes nothing."""
+    net = network((1,), model.Dense("d", ("x",), np.array([[1.0]]), None, exact=False))
+    for peak, text in (
+        (1.3, "fixed<16,2,"),
+        (60.0, "fixed<16,7,"),  # 9 bits are left for the median
+        (6000.0, "fixed<23,14,"),  # 8 bits for values from 1/2 to 1, behind the sign and 14 - 1 integer bits
+        (6e6, "fixed<24,24,"),
+    ):
+        x = np.concatenate([np.linspace(0.76, 0.99, 998), [-peak, peak]])[:, None]
+        kind = "fixed<40,26,RND_CONV,SAT>"
+        program, made = typed(net, {"model": "auto"}, x, input_type=kind)
+        assert made.report(program)["types"][-1]["type"].startswith(text), peak
 
 
 def test_auto_gives_no_sign_to_what_cannot_be_negative() -> None:

@@ -4,7 +4,8 @@
 Policy of ``auto``: the integer bits hold the largest magnitude (trained constants as they are, tensors over the
 calibration events, plus spare bits if asked for); the fraction takes the rest of the width.  A tensor that can
 never be negative has no sign bit.  What is looked up in a table gets a narrower type, and only the range in
-which the function still changes.
+which the function still changes.  Half of the width is kept for the median magnitude: a tensor with a long tail
+(an unbounded ReLU in a recurrent cell) gets a wider type, up to `TAIL_BITS`, instead of a coarse one.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from l1ml.types.fixed import FixedType, Overflow, Quantizer, Rounding, quantize
 
 LEAST_WIDTH = 4
 SEARCH_EVENTS = 2000
+TAIL_BITS = 24
+"""Widest type that a tensor gets because of a long tail."""
+
 TABLE_BITS = 16
 """Widest input of a table that is built; more codes than 2**16 are refused."""
 
@@ -101,8 +105,19 @@ def _of(structure: Structure, slot: Slot, auto: Auto, seen: Range | None) -> Qua
         if slot.functions:
             kind = _for_tables(slot.functions, lo, hi, width, signed=signed)
             return Quantizer(kind, Rounding.RND_CONV, Overflow.SAT)
-    return Quantizer(
-        fitting(lo, hi, width, signed=signed, spare=auto.spare_bits), Rounding.RND_CONV, Overflow.SAT
+    kind = fitting(lo, hi, width, signed=signed, spare=auto.spare_bits)
+    more = 0 if slot.table or seen is None else _lacking(kind, seen)
+    if more:
+        width = max(width, min(width + more, TAIL_BITS))
+        kind = fitting(lo, hi, width, signed=signed, spare=auto.spare_bits)
+    return Quantizer(kind, Rounding.RND_CONV, Overflow.SAT)
+
+
+def _lacking(kind: FixedType, seen: Range) -> int:
+    """Return how many bits the median magnitude lacks of half of the width; zeros do not count."""
+    quantiles = seen.log2_quantiles
+    return (
+        max(0, kind.width // 2 - math.floor(quantiles[len(quantiles) // 2]) - kind.frac) if quantiles else 0
     )
 
 

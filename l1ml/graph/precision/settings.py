@@ -49,7 +49,7 @@ class Auto:
     """How types are found where the text is ``auto``.
 
     Args:
-        width: bits of every type found from data, sign included.
+        width: bits of every type found from data, sign included; a tensor with a long tail gets more.
         weight_width: bits of weights; None for ``width``.
         table_width: bits of what is looked up in a table (the input of tanh, sigmoid, softmax).
         spare_bits: integer bits beyond what the largest magnitude needs.

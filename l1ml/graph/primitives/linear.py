@@ -55,14 +55,14 @@ class ConstMatmul(Primitive):
         common = own.max(axis=-1, initial=int(own.min(initial=0)))[..., None]
         none = np.iinfo(np.int64).min // 2
         need = np.where((x.lo == 0) & (x.hi == 0), none, own).reshape(prod(x.shape[:-1]), x.shape[-1])
-        rows, back = np.unique(need, axis=0, return_inverse=True)
+        rows, back = _distinct(need)
         weights = np.where(self.matrix == 0, none, -_trailing_zeros(self.matrix))
         finest: IntArray = np.full((len(rows), self.matrix.shape[1]), 2 * none, dtype=np.int64)
         for k in range(
             self.matrix.shape[0]
         ):  # one input at a time: all at once would be as large as the products
             finest = np.maximum(finest, rows[:, k, None] + weights[k])
-        finest = finest[back.ravel()].reshape(self.shape_of(x.shape))
+        finest = finest[back].reshape(self.shape_of(x.shape))
         sums = np.broadcast_to(common + self.frac, finest.shape)
         return np.maximum(common - own, 0), sums, np.where(finest < none // 2, sums, finest + self.frac)
 
@@ -87,6 +87,21 @@ class ConstMatmul(Primitive):
         up, sums, frac = self._grids(x)
         sums_now = product(shifted(codes[0], up), self.matrix, self._bound(x, up))
         return np.asarray(sums_now >> (sums - frac))
+
+
+def _distinct(rows: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the distinct rows and which of them each row is.
+
+    Sorting whole rows takes most of the time for an image; sorting one number per row does not.  Where two rows
+    share their number by chance, all are sorted after all.
+    """
+    key = rows @ (np.arange(1, rows.shape[1] + 1, dtype=np.int64) ** 3 * 2_654_435_761 + 1)
+    _, first, back = np.unique(key, return_index=True, return_inverse=True)
+    found = rows[first]
+    if np.array_equal(found[back.ravel()], rows):
+        return found, back.ravel()
+    found, back = np.unique(rows, axis=0, return_inverse=True)
+    return found, back.ravel()
 
 
 def _trailing_zeros(values: IntArray) -> IntArray:
