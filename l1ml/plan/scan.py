@@ -47,14 +47,15 @@ class ScanEngine:
         y_bits: bits of the cell's result.
         initial: codes of the state before the first step.
         interval: clocks between two events, and the least between two results.
-        return_sequences: send y of every step, not only of the last.
+        return_sequences: send y of every step, not only of the last.  Where results of successive events would
+            mix, they are kept and leave one per clock (`bursts`).
         go_backwards: begin with the last beat.
         lead: beats that must be there before the first step; `smallest_lead` finds it.  Backwards it is all.
         block_ram: keep the beats in block RAM, not in LUTs.
 
     Raises:
         ConfigError: a number below 1, a slot shorter than the cell, a state that does not fit its bits.
-        TimingError: events this close would meet in the cell, or their results on the output.
+        TimingError: events this close would meet in the cell.
     """
 
     MODULE: ClassVar[str] = "l1ml_scan"
@@ -107,13 +108,6 @@ class ScanEngine:
                 f"{self.slot} clocks",
                 fix=f"the smallest slot that works is {best}",
             )
-        span = (self.steps - 1) * self.slot + 1
-        if self.return_sequences and span > self.interval:
-            raise TimingError(
-                f"Scan: the results of an event take {span} clocks, one every {self.slot}, and would mix with "
-                f"those of the next event after {self.interval}",
-                fix=f"give an interval of at least {span} clocks, or return only the last result",
-            )
 
     @property
     def state_bits(self) -> int:
@@ -125,6 +119,28 @@ class ScanEngine:
         """Events whose beats are kept at the same time."""
         wait = 0 if self._lead == 1 else self.interval - 1  # the beats of an event come within the interval
         return -(-(wait + 2 + (self.steps - 1) * self.slot) // self.interval) + self.SPARE
+
+    @property
+    def bursts(self) -> bool:
+        """Whether the results of an event are kept and leave one per clock.
+
+        Without that there are ``slot`` clocks from one to the next, and the next event's begin before the last.
+        """
+        return self.return_sequences and (self.steps - 1) * self.slot + 1 > self.interval
+
+    @property
+    def burst_step(self) -> int:
+        """The step that starts the clock of a burst; all beats must be there by then.
+
+        The last result leaves two clocks after the cell, one per clock before it.  This is the last step that is
+        early enough for the first of them.
+        """
+        return self.steps - 1 - max(0, -(-(self.steps - 2 - self.cell_latency) // self.slot))
+
+    @property
+    def _burst_delay(self) -> int:
+        steps_left = self.steps - 1 - self.burst_step
+        return 3 + self.cell_latency - self.steps + steps_left * self.slot
 
     @property
     def _lead(self) -> int:
@@ -159,16 +175,18 @@ class ScanEngine:
             slot += 1
         return slot
 
-    @classmethod
-    def smallest_lead(cls, arrivals: IntArray, slot: int) -> int:
-        """Return the fewest beats to wait for so that every later one comes before its step (forwards).
+    def smallest_lead(self, arrivals: IntArray) -> int:
+        """Return the fewest beats to wait for so that every later one comes before its step.
 
         Args:
             arrivals: clock of every beat, (steps,), ascending.
-            slot: clocks from step to step.
         """
-        clocks = np.asarray(arrivals, dtype=np.int64)
-        first = int((clocks - slot * np.arange(len(clocks))).max())
+        clocks = checked_arrivals("Scan", arrivals, self.steps)
+        if self.go_backwards:
+            return self.steps
+        first = int((clocks - self.slot * np.arange(self.steps)).max())
+        if self.bursts:
+            first = max(first, int(clocks[-1]) - self.slot * self.burst_step)
         return int(np.searchsorted(clocks, first)) + 1
 
     def parameters(self) -> dict[str, int]:
@@ -186,7 +204,13 @@ class ScanEngine:
             "ReturnSequences": int(self.return_sequences),
             "GoBackwards": int(self.go_backwards),
             "BlockRam": int(self.block_ram),
+            **self._burst_parameters(),
         }
+
+    def _burst_parameters(self) -> dict[str, int]:
+        if not self.bursts:
+            return {}
+        return {"Burst": 1, "BurstStep": self.burst_step, "BurstDelay": self._burst_delay}
 
     def literals(self) -> dict[str, str]:
         """Return the parameters that are wider than an integer, as SystemVerilog."""
@@ -206,7 +230,8 @@ class ScanEngine:
             TimingError: a later beat comes too late for its step; names the lead that works.
         """
         clocks = checked_arrivals("Scan", arrivals, self.steps)
-        if not self.go_backwards and self.lead < (least := self.smallest_lead(clocks, self.slot)):
+        least = self.smallest_lead(clocks)
+        if self._lead < least:
             raise TimingError(
                 f"Scan: with {self.lead} beats before the first step, later ones come too late",
                 fix=f"set lead to {least}",
@@ -222,8 +247,11 @@ class ScanEngine:
         Raises:
             TimingError: a later beat comes too late for its step; names the lead that works.
         """
-        entry = self.first_step(arrivals) + self.slot * np.arange(self.steps, dtype=np.int64)
-        return (entry if self.return_sequences else entry[-1:]) + self.cell_latency
+        steps = np.arange(self.steps, dtype=np.int64)
+        leave = self.first_step(arrivals) + self.slot * steps + self.cell_latency
+        if self.bursts:
+            return leave[-1] + 2 - steps[::-1]
+        return leave if self.return_sequences else leave[-1:]
 
     def busy(self, arrivals: IntArray) -> int:
         """Return the least clocks between two events, the ``interval``; `times` holds at its multiples.

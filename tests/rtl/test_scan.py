@@ -81,6 +81,11 @@ ENGINES = {
     "back": engine(6, 4, 7, go_backwards=True),
     "all": engine(3, 2, 8, return_sequences=True),
     "all_back": engine(4, 1, 9, 2, return_sequences=True, go_backwards=True),
+    "burst": engine(6, 3, 7, return_sequences=True),
+    "burst_early": engine(9, 1, 10, 3, return_sequences=True, lead=4),
+    "burst_long": engine(8, 3, 9, return_sequences=True, block_ram=True),
+    "burst_deep": engine(3, 6, 5, return_sequences=True),
+    "burst_back": engine(5, 0, 6, 5, return_sequences=True, go_backwards=True),
     "block": engine(7, 5, 9, block_ram=True),
 }
 
@@ -95,11 +100,21 @@ MUTANTS = {
     "no_buffer": ("(used_q != UsedBits'(Buffers))", "1'b1"),
     "lost": ("UsedBits'(fresh) + UsedBits'(back)", "UsedBits'(fresh)"),
     "kept": ("- UsedBits'(issue & last)", ""),
-    "first": ("first_q      <= enter", "first_q      <= 1'b0"),
+    "first": ("first_q <= enter", "first_q <= 1'b0"),
     "unready": ("(fresh | abandon | missing) ready_q", "(fresh | abandon) ready_q"),
     "next": ("if (back) next_q <= newest_q;\n    else if", "if"),
 }
-MUTATED = "six"
+BURST_MUTANTS = {
+    "open_burst": ("| at_burst)", ")"),
+    "skips": ("read_step + StepBits'(1)", "read_step + StepBits'(2)"),
+    "short_burst": ("(read_step != StepBits'(Steps - 1))", "(read_step != StepBits'(Steps - 2))"),
+    "old_buffer": ("begins ? begin_buffer : read_buffer_q", "read_buffer_q"),
+    "no_reset": ("begin_q <= rst_i ? '0 : {", "begin_q <= {"),
+}
+MUTATED = {f"m_{name}": ("six", change) for name, change in MUTANTS.items()}
+MUTATED |= {f"m_{name}": ("burst_long", change) for name, change in BURST_MUTANTS.items()}
+
+assert {name for name, one in ENGINES.items() if one.bursts} == {n for n in ENGINES if n.startswith("burst")}
 
 
 def case(one: ScanEngine, mutation: tuple[str, str] | None = None) -> eb.Case:
@@ -122,7 +137,7 @@ def case(one: ScanEngine, mutation: tuple[str, str] | None = None) -> eb.Case:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> eb.Bench:
     made = eb.Bench(tmp_path_factory.mktemp("scan"), extra={"bench_cell": CELL.strip() + "\n"})
     made.cases |= {name: case(one) for name, one in ENGINES.items()}
-    made.cases |= {f"m_{name}": case(ENGINES[MUTATED], change) for name, change in MUTANTS.items()}
+    made.cases |= {name: case(ENGINES[of], change) for name, (of, change) in MUTATED.items()}
     made.build()
     return made
 
@@ -130,13 +145,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> eb.Bench:
 def expected(one: ScanEngine, given: eb.Traffic) -> eb.Result:
     """Play the steps that the clock model sends into the cell."""
     beats = list(zip(given.valid.tolist(), (given.valid & given.start).tolist(), strict=True))
-    out, states = {}, {}
-    for step in ScanClocks(one).run(beats, tail=one.slot + 2):
+    out, states, results = {}, {}, {}
+    for step in ScanClocks(one).run(beats, tail=one.slot * one.steps + 2):
         if step.step == 0:
             states[step.event] = np.array([one.initial[0]])
         y, states[step.event] = cell(np.array([given.data[step.row]]), states[step.event])
         last = step.step == one.steps - 1
-        if last or one.return_sequences:
+        if one.bursts:
+            results.setdefault(step.event, []).append(int(y[0]))
+            if step.step == 0:
+                results[step.event] = results[step.event][-1:]
+            if last:
+                end = step.clock + one.cell_latency + 2 - one.steps
+                out |= {end + 1 + k: (k == 0, r) for k, r in enumerate(results.pop(step.event))}
+        elif last or one.return_sequences:
             start = step.step == 0 if one.return_sequences else last
             out[step.clock + one.cell_latency] = start, int(y[0])
     return eb.Result(out)
@@ -176,14 +198,17 @@ def test_whatever_comes(bench: eb.Bench, resets: float) -> None:
 
 
 def test_every_mutant_is_found(bench: eb.Bench) -> None:
-    one = ENGINES[MUTATED]
     rng = np.random.default_rng(6)
-    alive = {f"m_{name}" for name in MUTANTS}
+    alive = dict(MUTATED)
     for seed in range(6):
+        if not alive:
+            break
         kinds = [eb.KINDS[k] for k in rng.integers(0, len(eb.KINDS), 150)]
-        given = drive(one, seed, kinds)
-        wanted = eb.between_resets(given, lambda part: expected(one, part)).beats
-        found = bench.play(dict.fromkeys((*alive, MUTATED), given))
-        assert found.pop(MUTATED).beats == wanted
-        alive -= {name for name, result in found.items() if result.beats != wanted}
+        wanted, given = {}, {}
+        for of in {of for of, _ in alive.values()}:
+            given[of] = drive(ENGINES[of], seed, kinds, 0.01)
+            wanted[of] = eb.between_resets(given[of], lambda part, one=ENGINES[of]: expected(one, part)).beats
+        found = bench.play(given | {name: given[of] for name, (of, _) in alive.items()})
+        assert {of: found[of].beats for of in given} == wanted
+        alive = {name: entry for name, entry in alive.items() if found[name].beats == wanted[entry[0]]}
     assert not alive

@@ -63,7 +63,8 @@ class ScanClocks:
         begins = None
         if phase in self.tokens:
             event, step = self.tokens.pop(phase)
-            if step >= len(event.beats):
+            whole_now = self.engine.bursts and step == self.engine.burst_step
+            if len(event.beats) < (steps if whole_now else step + 1):
                 self._again(event)
                 event.whole = True
                 return None

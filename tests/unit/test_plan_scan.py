@@ -85,8 +85,7 @@ def test_times_hold_at_every_multiple_of_the_interval(
     steps: int, latency: int, interval: int, backwards: bool, arriving: str
 ) -> None:
     arrivals = ARRIVALS[arriving](steps)
-    slot = ScanEngine.smallest_slot(latency, steps, interval)
-    lead = ScanEngine.smallest_lead(arrivals, slot)
+    lead = engine(steps, latency, interval).smallest_lead(arrivals)
     one = engine(steps, latency, interval, lead=lead, go_backwards=backwards)
     assert one.busy(arrivals) == interval
     rng = np.random.default_rng(4)
@@ -111,6 +110,32 @@ def test_all_results_at_their_times() -> None:
     taken, _ = play(one, [0, 13, 26, 52], np.arange(4))
     clocks = [s.clock + 3 for s in taken]
     assert clocks == [int(c) for s in (0, 13, 26, 52) for c in one.times(np.arange(4) + s)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "latency", "interval"), [(2, 0, 2), (2, 5, 3), (6, 3, 7), (9, 1, 9), (3, 6, 5), (20, 2, 21)]
+)
+def test_results_that_would_mix_leave_one_per_clock(steps: int, latency: int, interval: int) -> None:
+    arrivals = np.arange(steps)
+    given = {"return_sequences": True, "slot": ScanEngine.smallest_slot(latency, steps, interval)}
+    given["slot"] += given["slot"] == 1  # else one per clock is what the cell does
+    if given["slot"] * (steps - 1) < interval or np.gcd(given["slot"], interval) * steps > interval:
+        given["slot"] = ScanEngine.smallest_slot(given["slot"] + 1, steps, interval)
+    one = engine(steps, latency, interval, **given)
+    assert one.bursts
+    one = engine(steps, latency, interval, **given, lead=one.smallest_lead(arrivals))
+    made = one.first_step(arrivals) + one.slot * np.arange(steps) + latency
+    leave = one.times(arrivals)
+    assert np.diff(leave).tolist() == [1] * (steps - 1)
+    assert (leave - made).min() == leave[-1] - made[-1] == 2  # written, then read
+    assert leave[-1] < leave[0] + interval
+    taken, model = play(one, interval * np.arange(30), arrivals)
+    assert not model.refused
+    assert [s.step for s in sorted(taken, key=lambda s: s.event)] == [*range(steps)] * 30  # none again
+    # The step that starts the clock is the last that is early enough.
+    delay = one.parameters()["BurstDelay"]
+    assert made[one.burst_step] - latency - 1 + delay + 1 == leave[0]
+    assert one.burst_step == steps - 1 or delay <= one.slot
 
 
 @pytest.mark.parametrize(("steps", "latency", "interval"), [(20, 8, 40), (4, 12, 6), (3, 5, 9), (6, 9, 11)])
@@ -159,7 +184,6 @@ def test_the_initial_state_goes_into_the_parameters() -> None:
         (ConfigError, "initial code 256 of state 0 does not fit 8 bits", {"initial": (256,)}),
         (TimingError, "meet in a cell with 5 steps, one every 5 clocks", {"slot": 5}),
         (TimingError, "the smallest slot that works is 4", {"slot": 5}),
-        (TimingError, "interval of at least 17 clocks", {"return_sequences": True, "interval": 7, "slot": 4}),
     ],
 )
 def test_what_cannot_work_is_refused(kind: type[L1mlError], message: str, given: dict[str, object]) -> None:

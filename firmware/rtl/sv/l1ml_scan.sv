@@ -3,7 +3,9 @@
 // Takes events of Steps beats through a recurrent cell. The cell stands beside this module: pipelined,
 // {x, state} in, {y, next state} out CellLatency clocks later, one step per clock. The first step enters it
 // two clocks after beat number Lead (all beats, if GoBackwards), the others Slot clocks apart; y leaves the
-// clock it leaves the cell, of the last step or of every step.
+// clock it leaves the cell, of the last step or of every step. With Burst the results of all steps are kept
+// and leave one per clock, the last two clocks after it leaves the cell: without, those of several events
+// would mix.
 //
 // Ring: every event in flight has a token that comes by every Slot clocks and says which step is due. A
 // clock without one is free for the event that waits. Events at multiples of Interval never find their clock
@@ -30,6 +32,9 @@ module l1ml_scan #(
   parameter bit          ReturnSequences = 1'b0, // results of all steps
   parameter bit          GoBackwards     = 1'b0, // last beat first; Lead is Steps then
   parameter bit          BlockRam        = 1'b0, // where beats are kept: block RAM or LUTs
+  parameter bit          Burst           = 1'b0, // results of all steps, one per clock
+  parameter int unsigned BurstStep       = 1, // step with which the clock of a burst starts
+  parameter int unsigned BurstDelay      = 1, // clocks from there until the first result is read
   parameter logic [StateBits-1:0] InitialState = '0
 ) (
   input  wire logic                       clk_i,
@@ -58,6 +63,10 @@ module l1ml_scan #(
   end
   if (Lead == 0 || Lead > Steps || (GoBackwards && Lead != Steps)) begin : gen_check_lead
     $error("l1ml_scan: Lead must be 1 to Steps, and Steps if GoBackwards");
+  end
+
+  if (Burst && (!ReturnSequences || BurstStep == 0 || BurstDelay == 0)) begin : gen_check_burst
+    $error("l1ml_scan: Burst needs ReturnSequences, BurstStep and BurstDelay");
   end
 
   // The newest event: the only one whose beats may be incomplete.
@@ -95,7 +104,8 @@ module l1ml_scan #(
   logic [Slot*StepBits-1:0] steps_q;
 
   logic due; // a token comes by
-  logic missing; // its beat does not
+  logic missing; // its beat does not, or not every beat that must be there
+  logic at_burst; // it begins the burst of its event, which has to be complete
   logic enter; // an event begins
   logic issue; // a step is taken
   logic back; // the newest event had a token and has lost it
@@ -108,7 +118,8 @@ module l1ml_scan #(
   assign due     = token_q[Slot-1];
   assign buffer  = due ? buffers_q[Slot*BufferBits-1-:BufferBits] : next_q;
   assign step    = due ? steps_q[Slot*StepBits-1-:StepBits] : '0;
-  assign missing = due & mark_q[Slot-1] & open_q & (CountBits'(step) >= count_q);
+  assign at_burst = Burst & due & (step == StepBits'(BurstStep));
+  assign missing = due & mark_q[Slot-1] & open_q & ((CountBits'(step) >= count_q) | at_burst);
   assign enter   = ~due & (waiting_q != '0) & ((waiting_q != UsedBits'(1)) | ready_q) &
       (cool_q == '0);
   assign issue   = enter | (due & ~missing);
@@ -190,19 +201,15 @@ module l1ml_scan #(
   end
 
   // The cell.
-  logic first_q; // beside the step in front of the cell
-  logic last_q;
   logic [StateBits-1:0] state;
 
-  always_ff @(posedge clk_i) begin
-    cell_valid_o <= issue & ~rst_i;
-    first_q      <= enter;
-    last_q       <= last;
-  end
+  always_ff @(posedge clk_i) cell_valid_o <= issue & ~rst_i;
 
   assign cell_data_o = {x_q, state};
 
   if (Slot == CellLatency) begin : gen_direct
+    logic first_q; // the first step of an event is in front of the cell
+    always_ff @(posedge clk_i) first_q <= enter;
     assign state = first_q ? InitialState : cell_data_i[StateBits-1:0];
   end else begin : gen_stored
     logic [StateBits-1:0] stored;
@@ -224,26 +231,93 @@ module l1ml_scan #(
   end
 
   // Results.
-  logic first_out;
-  logic last_out;
+  logic [YBits-1:0] y;
 
-  if (CellLatency == 0) begin : gen_marks_now
-    assign first_out = first_q;
-    assign last_out  = last_q;
-  end else begin : gen_marks
+  assign y = cell_data_i[YBits+StateBits-1:StateBits];
+
+  if (Burst) begin : gen_burst
+
+    logic [BufferBits-1:0] made_buffer; // of the result that leaves the cell
+    logic [StepBits-1:0] made_step;
+    logic [BurstDelay-1:0] begin_q;
+    logic begins; // a burst
+    logic [BufferBits-1:0] begin_buffer;
+    logic active_q; // results of the burst remain
+    logic [BufferBits-1:0] read_buffer_q;
+    logic [StepBits-1:0] read_step_q;
+    logic [BufferBits-1:0] read_buffer;
+    logic [StepBits-1:0] read_step;
+
+    l1ml_delay #(
+      .Width(BufferBits + StepBits),
+      .Latency(CellLatency + 1)
+    ) made_delay (
+      .clk_i(clk_i),
+      .data_i({buffer, step}),
+      .data_o({made_buffer, made_step})
+    );
+
+    l1ml_delay #(
+      .Width(BufferBits),
+      .Latency(BurstDelay)
+    ) begin_delay (
+      .clk_i(clk_i),
+      .data_i(buffer),
+      .data_o(begin_buffer)
+    );
+
+    if (BurstDelay == 1) begin : gen_begin_now
+      always_ff @(posedge clk_i) begin_q <= at_burst & ~missing & ~rst_i;
+    end else begin : gen_begin_later
+      always_ff @(posedge clk_i)
+        begin_q <= rst_i ? '0 : {begin_q[BurstDelay-2:0], at_burst & ~missing};
+    end
+
+    assign begins      = begin_q[BurstDelay-1];
+    assign read_buffer = begins ? begin_buffer : read_buffer_q;
+    assign read_step   = begins ? '0 : read_step_q;
+
+    always_ff @(posedge clk_i) begin
+      read_buffer_q <= read_buffer;
+      read_step_q   <= read_step + StepBits'(1);
+      active_q      <= (begins | active_q) & (read_step != StepBits'(Steps - 1)) & ~rst_i;
+      valid_o       <= (begins | active_q) & ~rst_i;
+      start_o       <= begins & ~rst_i;
+    end
+
+    if (BlockRam) begin : gen_block
+      (* ram_style = "block" *) logic [YBits-1:0] results[Words];
+      always_ff @(posedge clk_i) begin
+        if (cell_valid_i) results[{made_buffer, made_step}] <= y;
+        data_o <= results[{read_buffer, read_step}];
+      end
+    end else begin : gen_luts
+      (* ram_style = "distributed" *) logic [YBits-1:0] results[Words];
+      always_ff @(posedge clk_i) begin
+        if (cell_valid_i) results[{made_buffer, made_step}] <= y;
+        data_o <= results[{read_buffer, read_step}];
+      end
+    end
+
+  end else begin : gen_direct_out
+
+    logic first_out;
+    logic last_out;
+
     l1ml_delay #(
       .Width(2),
-      .Latency(CellLatency)
+      .Latency(CellLatency + 1)
     ) marks_delay (
       .clk_i(clk_i),
-      .data_i({first_q, last_q}),
+      .data_i({enter, last}),
       .data_o({first_out, last_out})
     );
-  end
 
-  assign data_o  = cell_data_i[YBits+StateBits-1:StateBits];
-  assign valid_o = cell_valid_i & (ReturnSequences | last_out);
-  assign start_o = cell_valid_i & (ReturnSequences ? first_out : last_out);
+    assign data_o  = y;
+    assign valid_o = cell_valid_i & (ReturnSequences | last_out);
+    assign start_o = cell_valid_i & (ReturnSequences ? first_out : last_out);
+
+  end
 
 endmodule
 
