@@ -6,12 +6,14 @@ The clocks between belong to other events: each has the phase of the clock at wh
 `ScanEngine.smallest_slot` gives the slot at which events ``interval`` apart never meet.
 
 Events whose starts lie whole multiples of ``interval`` apart, as in time multiplexing, keep their nominal times.
-Any other distance of at least ``interval`` changes no result; an event that finds its phase taken waits for the
-next free one, and those behind it keep at least ``interval`` from it.  So `ScanEngine.busy` speaks of multiples: the
-one thing in which this engine differs from the others.
+At other distances of at least ``interval`` an event that finds its phase taken waits for the next free one, and those
+behind it keep at least ``interval`` from it: later, but the same results.  So `ScanEngine.busy` speaks of multiples,
+the one thing in which this engine differs from the others.  An event that finds all buffers taken is lost as a whole.
+That has been seen only where more than nine tenths of the cell's clocks are used and starts slip again and again,
+and where all starts are a multiple of the slot apart that is none of ``interval``.
 
-A gap between the beats of an event changes no result either.  Where a step comes up before its beat, the event
-starts again from its first step when all of its beats are there.
+A gap between the beats of an event changes no result.  Where a step comes up before its beat, the event starts
+again from its first step when all of its beats are there; results that it has given are followed by a new start.
 """
 
 from __future__ import annotations
