@@ -78,7 +78,8 @@ module l1ml_scan #(
   logic [UsedBits-1:0] used_q; // buffers taken
   logic [UsedBits-1:0] waiting_q; // events without a token; if any, the newest is one of them
   logic [BufferBits-1:0] next_q; // buffer of the oldest of them
-  logic [CoolBits-1:0] cool_q; // clocks until an event may begin
+  logic free_q; // the event before began long enough ago
+  logic [CoolBits-1:0] cool_q; // clocks until then, while it is not free
 
   // Input: what becomes of the beat.
   logic fresh; // first beat of an event with a new buffer
@@ -120,8 +121,7 @@ module l1ml_scan #(
   assign step    = due ? steps_q[Slot*StepBits-1-:StepBits] : '0;
   assign at_burst = Burst & due & (step == StepBits'(BurstStep));
   assign missing = due & mark_q[Slot-1] & open_q & ((CountBits'(step) >= count_q) | at_burst);
-  assign enter   = ~due & (waiting_q != '0) & ((waiting_q != UsedBits'(1)) | ready_q) &
-      (cool_q == '0);
+  assign enter   = ~due & (waiting_q != '0) & ((waiting_q != UsedBits'(1)) | ready_q) & free_q;
   assign issue   = enter | (due & ~missing);
   assign last    = step == StepBits'(Steps - 1);
   assign mark_d  = enter ? waiting_q == UsedBits'(1) : mark_q[Slot-1];
@@ -166,9 +166,14 @@ module l1ml_scan #(
     else if (enter) begin
       next_q <= (next_q == BufferBits'(Buffers - 1)) ? '0 : next_q + BufferBits'(1);
     end
-    if (back) cool_q <= '0;
-    else if (enter) cool_q <= CoolBits'(Interval - 1);
-    else if (cool_q != '0) cool_q <= cool_q - CoolBits'(1);
+    if (back) free_q <= 1'b1;
+    else if (enter) begin
+      cool_q <= CoolBits'(Interval - 1);
+      free_q <= Interval == 1;
+    end else begin
+      cool_q <= cool_q - CoolBits'(1);
+      free_q <= free_q | (cool_q == CoolBits'(1));
+    end
 
     if (rst_i) begin
       token_q   <= '0;
@@ -179,7 +184,7 @@ module l1ml_scan #(
       waiting_q <= '0;
       newest_q  <= BufferBits'(Buffers - 1);
       next_q    <= '0;
-      cool_q    <= '0;
+      free_q    <= 1'b1;
     end
   end
 
