@@ -79,13 +79,13 @@ class ScanEngine:
 
     def __post_init__(self) -> None:
         check_positive(
-            "Scan", steps=self.steps, slot=self.slot, cell_latency=self.cell_latency + 1, x_bits=self.x_bits,
+            "Scan", steps=self.steps, slot=self.slot, x_bits=self.x_bits,
             state_bits=self.state_bits, y_bits=self.y_bits, interval=self.interval, lead=self.lead,
         )  # fmt: skip
-        if self.slot < self.cell_latency:
+        if not 0 <= self.cell_latency <= self.slot:
             raise ConfigError(
                 f"Scan: a slot of {self.slot} clocks, but the cell takes {self.cell_latency}",
-                fix=f"give a slot of at least {self.cell_latency} clocks",
+                fix="give a slot that is at least as long as the cell, whose latency is 0 or more",
             )
         if self.lead > self.steps:
             raise ConfigError(f"Scan: lead {self.lead}, but an event has {self.steps} beats")

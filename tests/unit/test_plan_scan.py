@@ -179,6 +179,7 @@ def test_the_initial_state_goes_into_the_parameters() -> None:
     [
         (ConfigError, "Scan: x_bits = 0; at least 1", {"x_bits": 0}),
         (ConfigError, "a slot of 3 clocks, but the cell takes 4", {"slot": 3}),
+        (ConfigError, "slot of 4 clocks, but the cell takes -1", {"latency": -1}),
         (ConfigError, "lead 6, but an event has 5 beats", {"lead": 6}),
         (ConfigError, "2 initial codes for a state of widths (8,)", {"initial": (0, 1)}),
         (ConfigError, "initial code 256 of state 0 does not fit 8 bits", {"initial": (256,)}),
