@@ -123,7 +123,7 @@ def _read(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, 
     if refused:
         raise UnsupportedError(f"called with {', '.join(refused)}; call it without")
     _check_precision(plain_name(node.config.get("dtype")), node.package)
-    return reader(Step(node.name, node.kind, options, node.inputs, read, file, node.stored_as))
+    return reader(Step(node.name, node.kind, options, node.inputs, read, file, node.stored_as, node.package))
 
 
 def _time_distributed(node: Node, read: tuple[Shape, ...], file: KerasFile) -> tuple[Layer, ...]:

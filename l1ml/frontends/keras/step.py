@@ -32,6 +32,7 @@ class Step:
         shapes: shapes of one event there.
         file: the model.
         stored_as: name under which the file stores the weights.
+        package: where its class comes from, if that is neither Keras nor QKeras.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Step:
     shapes: tuple[Shape, ...]
     file: KerasFile
     stored_as: str
+    package: str = ""
 
     @property
     def owner(self) -> str:
@@ -68,7 +70,7 @@ class Step:
     @property
     def quantized(self) -> bool:
         """Tell whether it is a layer of QKeras."""
-        return self.kind.startswith("Q")
+        return self.kind.startswith("Q") and not self.package
 
     def quantizer(self, key: str) -> Call | None:
         """Read a quantizer or an activation function."""
