@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Gives the neighbourhood of every beat of an image: a line buffer. Pixels come in raster order, Lanes
+// per beat, a row begins with a new beat; lanes past the end of a row are don't-care. A beat of the
+// output is the region under all windows of a beat: KernelRows rows (DilationRows apart) of RegionColumns
+// columns, the pixel at top left in the lowest bits, pixels outside the image zero.
+//
+// It comes the clock after the advance that completes it. An advance is an input beat, or a flush tick:
+// behind the last beat one per clock, until all windows are out. Once the next event has begun only its
+// beats advance; the windows of the event before come out beside them.
+//
+// start_i begins a new event, whatever came before: no window of an event that was cut short follows.
+// Beats behind the last one and before the first start are ignored. Only control is reset.
+
+`default_nettype none
+
+module l1ml_window #(
+  parameter int unsigned Rows            = 1, // of the image
+  parameter int unsigned Columns         = 1, // pixels of a row
+  parameter int unsigned Lanes           = 1, // pixels of a beat: 1, or a multiple of StrideColumns
+  parameter int unsigned PixelBits       = 1, // bits of a pixel
+  parameter int unsigned KernelRows      = 1,
+  parameter int unsigned KernelColumns   = 1,
+  parameter int unsigned StrideRows      = 1,
+  parameter int unsigned StrideColumns   = 1,
+  parameter int unsigned DilationRows    = 1,
+  parameter int unsigned DilationColumns = 1,
+  parameter int unsigned PadTop          = 0, // at most the window's reach, as those below
+  parameter int unsigned PadBottom       = 0,
+  parameter int unsigned PadLeft         = 0,
+  parameter int unsigned PadRight        = 0,
+  parameter int unsigned RamStyle        = 0, // 0 the tool decides, 1 distributed, 2 block
+  localparam int unsigned OutLanes       = (Lanes > StrideColumns) ? Lanes / StrideColumns : 1,
+  localparam int unsigned RegionColumns  =
+    (OutLanes - 1) * StrideColumns + (KernelColumns - 1) * DilationColumns + 1
+) (
+  input  wire logic                       clk_i,
+  input  wire logic                       rst_i,
+  input  wire logic                       valid_i,
+  input  wire logic                       start_i,
+  input  wire logic [Lanes*PixelBits-1:0] data_i, // lane 0 in the lowest bits
+  output logic                            valid_o,
+  output logic                            start_o,
+  output logic [KernelRows*RegionColumns*PixelBits-1:0] data_o
+);
+
+  localparam int unsigned BeatBits = Lanes * PixelBits;
+  localparam int unsigned RowBeats = (Columns + Lanes - 1) / Lanes;
+  localparam int unsigned Beats = Rows * RowBeats;
+  localparam int unsigned ReachRows = (KernelRows - 1) * DilationRows;
+  localparam int unsigned ReachColumns = (KernelColumns - 1) * DilationColumns;
+  localparam int unsigned OutRows =
+    (Rows + PadTop + PadBottom - ReachRows - 1) / StrideRows + 1;
+  localparam int unsigned OutColumns =
+    (Columns + PadLeft + PadRight - ReachColumns - 1) / StrideColumns + 1;
+  localparam int unsigned OutBeats = (OutColumns + OutLanes - 1) / OutLanes; // of a row
+  localparam int unsigned Step = (Lanes == 1) ? StrideColumns : 1; // advances between them
+  localparam int unsigned Lead = (RegionColumns - 1 - PadLeft) / Lanes;
+  localparam int unsigned Base = (ReachRows - PadTop) * RowBeats + Lead; // advance of the first
+  localparam int unsigned Final =
+    Base + (OutRows - 1) * StrideRows * RowBeats + (OutBeats - 1) * Step; // and of the last
+  localparam int unsigned Flush = (Final + 1 > Beats) ? Final + 1 - Beats : 0;
+  localparam int unsigned Behind = (PadLeft + Lanes - 1) / Lanes; // beats left of the first region
+  localparam int unsigned Held = Lead + Behind + 1; // beats of a row that a region touches
+
+  // Input beats and flush ticks.
+  logic take; // the beat belongs to an event
+  logic begins; // and is its first
+  logic ends; // and is its last
+  logic cut; // the event before it is not complete
+  logic advance;
+  logic flushing; // windows of a complete event are still to come
+
+  assign begins = valid_i & start_i;
+
+  if (Beats == 1) begin : gen_one_beat
+    assign take = begins;
+    assign ends = begins;
+    assign cut  = 1'b0;
+  end else begin : gen_beats
+    localparam int unsigned LeftBits = $clog2(Beats);
+
+    logic [LeftBits-1:0] left_q; // beats that are still to come, 0: none is expected
+
+    assign take = valid_i & (start_i | (left_q != '0));
+    assign ends = valid_i & ~start_i & (left_q == LeftBits'(1));
+    assign cut  = begins & (left_q != '0);
+
+    always_ff @(posedge clk_i) begin
+      if (take) left_q <= start_i ? LeftBits'(Beats - 1) : left_q - LeftBits'(1);
+      if (rst_i) left_q <= '0;
+    end
+  end
+
+  if (Flush == 0) begin : gen_no_flush
+    assign flushing = 1'b0;
+    assign advance  = take;
+  end else begin : gen_flush
+    localparam int unsigned FlushBits = $clog2(Flush + 1);
+
+    logic [FlushBits-1:0] flush_q; // advances that the complete event still needs
+    logic open_q; // an event is in progress
+
+    assign flushing = flush_q != '0;
+    assign advance  = take | (flushing & ~open_q);
+
+    always_ff @(posedge clk_i) begin
+      if (ends) flush_q <= FlushBits'(Flush);
+      else if (advance && flushing) flush_q <= flush_q - FlushBits'(1);
+      if (ends) open_q <= 1'b0;
+      else if (begins) open_q <= 1'b1;
+      if (rst_i) begin
+        flush_q <= '0;
+        open_q  <= 1'b0;
+      end
+    end
+  end
+
+  // The advance of the first window.
+  logic first;
+
+  if (Base == 0) begin : gen_at_once
+    assign first = begins;
+  end else begin : gen_wait
+    localparam int unsigned WaitBits = $clog2(Base + 1);
+
+    logic [WaitBits-1:0] wait_q; // advances until then, 0: it has been, or there is no event
+
+    assign first = advance & ~begins & (wait_q == WaitBits'(1));
+
+    always_ff @(posedge clk_i) begin
+      if (begins) wait_q <= WaitBits'(Base);
+      else if (advance && wait_q != '0) wait_q <= wait_q - WaitBits'(1);
+      if (rst_i) wait_q <= '0;
+    end
+  end
+
+  // Which window: beat of the row, row, and what lies between.
+  localparam int unsigned BeatCount = $clog2(RowBeats + 1);
+  localparam int unsigned RowCount = $clog2(OutRows + 1);
+  localparam int unsigned StrideCount = $clog2(StrideRows + 1);
+  localparam int unsigned StepCount = $clog2(Step + 1);
+  localparam int unsigned OutCount = $clog2(OutBeats + 1);
+
+  logic active_q; // windows are to come
+  logic [BeatCount-1:0] beat_q, beat; // advances since the first window of this row
+  logic [StepCount-1:0] step_q, step; // advances since the last beat of windows
+  logic [OutCount-1:0] out_q, out; // beats of windows of this row so far
+  logic [StrideCount-1:0] skip_q, skip; // rows since the last row of windows
+  logic [RowCount-1:0] row_q, row; // rows of windows so far
+  logic active;
+  logic emit;
+  logic row_ends;
+  logic done;
+
+  assign active = first | (active_q & advance & (~cut | flushing));
+  assign beat = first ? '0 : beat_q;
+  assign step = first ? '0 : step_q;
+  assign out = first ? '0 : out_q;
+  assign skip = first ? '0 : skip_q;
+  assign row = first ? '0 : row_q;
+  assign emit = active & (skip == '0) & (step == '0) & (out != OutCount'(OutBeats));
+  assign row_ends = beat == BeatCount'(RowBeats - 1);
+  assign done = emit & (row == RowCount'(OutRows - 1)) & (out == OutCount'(OutBeats - 1));
+
+  always_ff @(posedge clk_i) begin
+    if (active) begin
+      active_q <= ~done;
+      beat_q   <= row_ends ? '0 : beat + BeatCount'(1);
+      step_q   <= (row_ends || step == StepCount'(Step - 1)) ? '0 : step + StepCount'(1);
+      out_q    <= row_ends ? '0 : out + OutCount'(emit);
+      if (row_ends) begin
+        skip_q <= (skip == StrideCount'(StrideRows - 1)) ? '0 : skip + StrideCount'(1);
+        row_q  <= row + RowCount'(skip == '0);
+      end else begin
+        skip_q <= skip;
+        row_q  <= row;
+      end
+    end else if (cut && !flushing) begin
+      active_q <= 1'b0;
+    end
+    valid_o <= emit;
+    start_o <= emit & first;
+    if (rst_i) begin
+      active_q <= 1'b0;
+      valid_o  <= 1'b0;
+      start_o  <= 1'b0;
+    end
+  end
+
+  // Rows that wait: delays of DilationRows rows each, in one memory.
+  logic [KernelRows*BeatBits-1:0] newest; // a beat of every kernel row, the last row lowest
+
+  assign newest[BeatBits-1:0] = data_i;
+
+  if (KernelRows > 1) begin : gen_rows
+    localparam int unsigned Depth = DilationRows * RowBeats;
+    localparam int unsigned WaitingBits = (KernelRows - 1) * BeatBits;
+
+    logic [WaitingBits-1:0] waiting_q;
+
+    assign newest[KernelRows*BeatBits-1:BeatBits] = waiting_q;
+
+    if (Depth == 1) begin : gen_register
+      always_ff @(posedge clk_i) if (advance) waiting_q <= newest[WaitingBits-1:0];
+    end else begin : gen_memory
+      localparam int unsigned PlaceBits = $clog2(Depth);
+
+      logic [PlaceBits-1:0] place_q; // where this advance is written
+      logic [PlaceBits-1:0] next; // the oldest, which the next advance needs
+
+      assign next = (place_q >= PlaceBits'(Depth - 1)) ? '0 : place_q + PlaceBits'(1);
+
+      always_ff @(posedge clk_i) begin
+        if (advance) place_q <= next;
+        if (rst_i) place_q <= '0;
+      end
+
+      if (RamStyle == 1) begin : gen_distributed
+        (* ram_style = "distributed" *) logic [WaitingBits-1:0] memory[Depth];
+        always_ff @(posedge clk_i) begin
+          if (advance) begin
+            memory[place_q] <= newest[WaitingBits-1:0];
+            waiting_q       <= memory[next];
+          end
+        end
+      end else if (RamStyle == 2) begin : gen_block
+        (* ram_style = "block" *) logic [WaitingBits-1:0] memory[Depth];
+        always_ff @(posedge clk_i) begin
+          if (advance) begin
+            memory[place_q] <= newest[WaitingBits-1:0];
+            waiting_q       <= memory[next];
+          end
+        end
+      end else begin : gen_auto
+        logic [WaitingBits-1:0] memory[Depth];
+        always_ff @(posedge clk_i) begin
+          if (advance) begin
+            memory[place_q] <= newest[WaitingBits-1:0];
+            waiting_q       <= memory[next];
+          end
+        end
+      end
+    end
+  end
+
+  // The beats under the windows, the newest of a row in the lowest bits.
+  logic [KernelRows*Held*BeatBits-1:0] held_q;
+
+  for (genvar k = 0; k < KernelRows; k++) begin : gen_held
+    if (Held == 1) begin : gen_one
+      always_ff @(posedge clk_i)
+        if (advance) held_q[k*BeatBits+:BeatBits] <= newest[k*BeatBits+:BeatBits];
+    end else begin : gen_many
+      always_ff @(posedge clk_i) begin
+        if (advance) begin
+          held_q[k*Held*BeatBits+:Held*BeatBits] <=
+              {held_q[k*Held*BeatBits+:(Held-1)*BeatBits], newest[k*BeatBits+:BeatBits]};
+        end
+      end
+    end
+  end
+
+  // Which rows and columns of the region are in the image. Where nothing is padded, none is tested.
+  logic [KernelRows-1:0] row_inside_q;
+  logic [RegionColumns-1:0] column_inside_q;
+
+  for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
+    localparam int Above = int'(k * DilationRows) - int'(PadTop); // row of the image for row 0 of windows
+    logic high, low;
+    if (Above < 0) begin : gen_top
+      assign high = int'(row) * int'(StrideRows) >= -Above;
+    end else begin : gen_no_top
+      assign high = 1'b1;
+    end
+    if (PadBottom > 0) begin : gen_bottom
+      assign low = int'(row) * int'(StrideRows) < int'(Rows) - Above;
+    end else begin : gen_no_bottom
+      assign low = 1'b1;
+    end
+    always_ff @(posedge clk_i) if (emit) row_inside_q[k] <= high & low;
+  end
+
+  for (genvar k = 0; k < RegionColumns; k++) begin : gen_column_inside
+    localparam int Left = int'(k) - int'(PadLeft); // column of the image for beat 0 of windows
+    logic from, to;
+    if (Left < 0) begin : gen_left
+      assign from = int'(out) * int'(Step * Lanes) >= -Left;
+    end else begin : gen_no_left
+      assign from = 1'b1;
+    end
+    if (PadRight > 0) begin : gen_right
+      assign to = int'(out) * int'(Step * Lanes) < int'(Columns) - Left;
+    end else begin : gen_no_right
+      assign to = 1'b1;
+    end
+    always_ff @(posedge clk_i) if (emit) column_inside_q[k] <= from & to;
+  end
+
+  for (genvar r = 0; r < KernelRows; r++) begin : gen_region_row
+    for (genvar c = 0; c < RegionColumns; c++) begin : gen_pixel
+      // Beats back from the newest, and lane there; PadLeft and Behind keep both from being negative.
+      localparam int unsigned At = c + Behind * Lanes - PadLeft;
+      localparam int unsigned Back = Lead + Behind - At / Lanes;
+      localparam int unsigned Line = (KernelRows - 1 - r) * Held + Back;
+      localparam int unsigned Low = Line * BeatBits + (At % Lanes) * PixelBits;
+      localparam bit Rows0 = PadTop > 0 || PadBottom > 0;
+      localparam bit Columns0 = PadLeft > 0 || PadRight > 0;
+      logic seen;
+      assign seen = (row_inside_q[r] | ~Rows0) & (column_inside_q[c] | ~Columns0);
+      assign data_o[(r*RegionColumns+c)*PixelBits+:PixelBits] =
+        held_q[Low+:PixelBits] & {PixelBits{seen}};
+    end
+  end
+
+  // Without flush ticks nobody asks for the last beat; windows need not touch all of the held beats.
+  logic unused;
+  assign unused = ends ^ (^held_q);
+
+endmodule
+
+`default_nettype wire
