@@ -30,7 +30,7 @@ MUTANTS = {
     "m_wait": ("valid", ("wait_q <= WaitBits'(Base);", "wait_q <= WaitBits'(Base - 1);")),
     "m_cut": ("valid", ("(active_q & advance & (~cut | flushing))", "(active_q & advance)")),
     "m_kill": ("same", ("    end else if (cut && !flushing) begin\n      active_q <= 1'b0;\n", "")),
-    "m_left": (
+    "m_count": (
         "same",
         ("left_q <= start_i ? LeftBits'(Beats - 1)", "left_q <= start_i ? LeftBits'(Beats - 2)"),
     ),

@@ -266,7 +266,7 @@ module l1ml_window #(
   logic [RegionColumns-1:0] column_inside_q;
 
   for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
-    localparam int Above = int'(k * DilationRows) - int'(PadTop); // row of the image for row 0 of windows
+    localparam int Above = int'(k * DilationRows) - int'(PadTop); // in row 0 of windows
     logic high, low;
     if (Above < 0) begin : gen_top
       assign high = int'(row) * int'(StrideRows) >= -Above;
