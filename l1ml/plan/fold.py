@@ -11,8 +11,8 @@ the event for flatten and dense.
 Weights of -1, 0 and 1 need no multiplier.  There ``-x`` is made as ``~x``, which is one too small; the accumulator
 begins with that many more.  It begins with the bias, too, at no cost.
 
-Beyond the contract of the engines there is `FoldEngine.results`: how many results an event has, so that the hardware
-knows its last beat.
+Beyond what all engines have there is `FoldEngine.results`, how many results an event has, by which the hardware knows
+its last beat; and the ports that write weights, which `FoldEngine.ties` names.
 """
 
 from __future__ import annotations
@@ -259,6 +259,11 @@ class FoldEngine:
             ),
         }
         return {name: f"{bits}'h{value:x}" for name, (value, bits) in tables.items()}
+
+    def ties(self) -> dict[str, str]:
+        """Return the ports that write weights, with what stands on them where nothing does."""
+        ports = ("weights_we_i", "weights_address_i", "weights_i", "weights_swap_i")
+        return dict.fromkeys(ports, "'0")
 
     def check(self, arrivals: IntArray) -> IntArray:
         """Return the clocks of an event's beats, checked for the clocks that a beat takes.
