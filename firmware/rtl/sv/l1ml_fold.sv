@@ -110,7 +110,7 @@ module l1ml_fold #(
     end
   end
 
-  // Operands: the slice at the low end of the inputs, and its word.
+  // What the slices are taken from: the next is at the low end of the inputs, with its word.
   logic [Slices*PerClock*InputBits-1:0] given; // the inputs that are kept, filled up with zeros
   logic [Slices*PerClock*InputBits-1:0] inputs_q;
   logic [PerClock*InputBits-1:0] slice;
@@ -190,19 +190,38 @@ module l1ml_fold #(
 
   end
 
-  logic [PerClock*InputBits-1:0] x; // operands of the multipliers
+  // Operands of the multipliers, which share 3x.
+  logic [PerClock*(InputBits+2)-1:0] slice_triples;
+  logic [PerClock*InputBits-1:0] x;
+  logic [PerClock*(InputBits+2)-1:0] triples;
   logic [WordBits-1:0] w;
 
   assign slice = inputs_q[PerClock*InputBits-1:0];
 
+  for (genvar k = 0; k < PerClock; k++) begin : gen_triple
+
+    logic [InputBits+1:0] one;
+
+    if (InputSigned) begin : gen_signed
+      assign one = (InputBits + 2)'($signed(slice[k*InputBits+:InputBits]));
+    end else begin : gen_unsigned
+      assign one = {2'b00, slice[k*InputBits+:InputBits]};
+    end
+
+    assign slice_triples[k*(InputBits+2)+:InputBits+2] = one + (one << 1);
+
+  end
+
   if (MultiplierStages == 2) begin : gen_operands_q
     always_ff @(posedge clk_i) begin
-      x <= slice;
-      w <= word;
+      x       <= slice;
+      triples <= slice_triples;
+      w       <= word;
     end
   end else begin : gen_operands
-    assign x = slice;
-    assign w = word;
+    assign x       = slice;
+    assign triples = slice_triples;
+    assign w       = word;
   end
 
   // The marks of the slice whose sum reaches the accumulators.
@@ -265,6 +284,7 @@ module l1ml_fold #(
       ) multiply (
         .clk_i(clk_i),
         .x_i(x[k*InputBits+:InputBits]),
+        .triple_i(triples[k*(InputBits+2)+:InputBits+2]),
         .w_i(w[(o*PerClock+k)*WeightBits+:WeightBits]),
         .term_o(term)
       );

@@ -24,6 +24,13 @@ module l1ml_weights #(
   input  wire logic [WordBits-1:0]    we_data_i
 );
 
+// Yosys knows a ROM in LUTs by another name. Nothing else depends on the tool.
+`ifdef YOSYS
+  `define L1ML_LUT_ROM "logic"
+`else
+  `define L1ML_LUT_ROM "distributed"
+`endif
+
   localparam int unsigned Bank = 1 << AddressBits; // words from bank to bank
 
   if (Reloadable) begin : gen_ram
@@ -68,7 +75,7 @@ module l1ml_weights #(
       initial for (int unsigned k = 0; k < Words; k++) words[k] = Weights[k*WordBits+:WordBits];
       always_ff @(posedge clk_i) data_o <= words[address_i];
     end else begin : gen_luts
-      (* rom_style = "distributed" *) logic [WordBits-1:0] words[Words];
+      (* rom_style = `L1ML_LUT_ROM *) logic [WordBits-1:0] words[Words];
       initial for (int unsigned k = 0; k < Words; k++) words[k] = Weights[k*WordBits+:WordBits];
       always_ff @(posedge clk_i) data_o <= words[address_i];
     end
@@ -76,5 +83,7 @@ module l1ml_weights #(
   end
 
 endmodule
+
+`undef L1ML_LUT_ROM
 
 `default_nettype wire
