@@ -31,8 +31,10 @@ STYLES = ("lut", "dsp")
 ROMS = ("lut", "block")
 INDEX_BITS = 16
 """Bits of an input's number in the hardware's list of kept inputs."""
-ROM_BITS = 1 << 17
-"""Bits of the widest number that Verilator takes; the ROM is one parameter."""
+LITERAL_BITS = 1 << 16
+"""Bits of the widest number that Verilator reads; wider ones are put together."""
+ROM_BITS = 1 << 18
+"""Bits of the largest ROM.  It is one parameter; how long Verilator takes for it grows with the square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +260,7 @@ class FoldEngine:
                 self.word_bits * self.words,
             ),
         }
-        return {name: f"{bits}'h{value:x}" for name, (value, bits) in tables.items()}
+        return {name: _literal(value, bits) for name, (value, bits) in tables.items()}
 
     def ties(self) -> dict[str, str]:
         """Return the ports that write weights, with what stands on them where nothing does."""
@@ -342,3 +344,12 @@ def _packed(codes: IntArray, bits: int) -> int:
     mask = (1 << bits) - 1
     text = "".join(format(int(code) & mask, f"0{bits}b") for code in codes[::-1])
     return int(text, 2)
+
+
+def _literal(value: int, bits: int) -> str:
+    """Return a number as SystemVerilog."""
+    parts: list[str] = []
+    for low in range(0, bits, LITERAL_BITS):
+        width = min(LITERAL_BITS, bits - low)
+        parts.insert(0, f"{width}'h{value >> low & ((1 << width) - 1):x}")
+    return parts[0] if len(parts) == 1 else "{" + ", ".join(parts) + "}"

@@ -12,7 +12,7 @@ import pytest
 from engine_clocks import fold_clocks
 
 from l1ml.errors import ConfigError, DataError, TimingError
-from l1ml.plan.fold import INDEX_BITS, ROM_BITS, FoldEngine
+from l1ml.plan.fold import INDEX_BITS, LITERAL_BITS, ROM_BITS, FoldEngine
 
 RNG_SEED = 6
 
@@ -28,11 +28,13 @@ def engine(
 
 def unpacked(literal: str, bits: int, signed: bool = True) -> list[int]:
     """Read the numbers of a SystemVerilog literal back, lowest bits first."""
-    match = re.fullmatch(r"(\d+)'h([0-9a-f]+)", literal)
-    assert match
-    width, value = int(match[1]), int(match[2], 16)
+    parts = re.findall(r"(\d+)'h([0-9a-f]+)", literal)
+    text = ", ".join(f"{width}'h{digits}" for width, digits in parts)
+    assert literal == (text if len(parts) == 1 else f"{{{text}}}")
+    assert all(int(digits, 16) < 1 << int(width) <= 1 << LITERAL_BITS for width, digits in parts)
+    width = sum(int(width) for width, _ in parts)
+    value = int("".join(format(int(digits, 16), f"0{width}b") for width, digits in parts), 2)
     assert width % bits == 0
-    assert value < 1 << width
     codes = [value >> (at * bits) & ((1 << bits) - 1) for at in range(width // bits)]
     return [code - (1 << bits) if signed and code >> (bits - 1) else code for code in codes]
 
@@ -136,6 +138,15 @@ def test_least_acc_bits_are_enough_and_not_more(signed: bool) -> None:
         assert least == 1 or not fits[1]
 
 
+def test_a_large_rom_is_put_together_from_numbers_that_simulators_read() -> None:
+    weights = np.random.default_rng(5).integers(-32, 32, (2, 100, 60))
+    one = FoldEngine(weights, 4, True, 6, 20, 1)
+    literal = one.literals()["Weights"]
+    assert literal.startswith(f"{{{one.words * one.word_bits - LITERAL_BITS}'h")
+    found = np.array(unpacked(literal, 6)).reshape(2, 100, 60)
+    np.testing.assert_array_equal(found, weights)
+
+
 def test_reloadable_weights_have_room_and_drop_no_input() -> None:
     given = {"input_bits": 4, "input_signed": False, "weight_bits": 2, "per_clock": 1}
     weights = np.array([[[1], [0], [-1]]])
@@ -185,6 +196,6 @@ def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=rf"more than {ROM_BITS} bits of ROM\n  fix split the layer into .* 32"
     ):
-        FoldEngine(np.full((16, 64, 40), 3), 4, True, 4, 30, 1)
+        FoldEngine(np.full((32, 64, 40), 3), 4, True, 4, 30, 1)
     with pytest.raises(DataError, match=r"codes of shape \(1, 1, 1, 4\) are no events of 1 beats, 5 inputs"):
         engine().emulate(np.zeros((1, 1, 1, 4), dtype=np.int64))
