@@ -17,7 +17,7 @@ from l1ml.cosim.build import Wire
 from l1ml.cosim.harness import Harness, build
 from l1ml.cosim.lint import lint
 
-CELLS = ("l1ml_delay",)
+CELLS = ("l1ml_delay", "l1ml_tree", "l1ml_weights", "l1ml_multiply")
 """Modules that engines are made of."""
 
 
@@ -57,6 +57,7 @@ class Case:
         mutation: (text, replacement) in the source of the engine.
         body: more SystemVerilog beside the instance; ``{name}`` is the case's.
         ports: more ports of the instance.
+        beat_bits: bits of ``in_bits`` that are the beat, the lowest; the others are for ``ports``.  0: all.
     """
 
     module: str
@@ -66,6 +67,7 @@ class Case:
     mutation: tuple[str, str] | None = None
     body: str = ""
     ports: str = ""
+    beat_bits: int = 0
 
 
 @dataclass
@@ -98,10 +100,11 @@ class Bench:
                 Wire(f"{name}_out", case.out_bits),
             ]
             given = ", ".join(f".{key}({value})" for key, value in case.parameters.items())
+            beat = f"{name}_in[{(case.beat_bits or case.in_bits) - 1}:0]"
             body.append(
                 f"{case.body.replace('{name}', name)}\n"
                 f"{module} #({given}) {name}_engine (.clk_i(clk_i), .rst_i(rst_i | {name}_rst), .valid_i({name}_valid),"
-                f" .start_i({name}_start), .data_i({name}_in), .valid_o({name}_valid_q),"
+                f" .start_i({name}_start), .data_i({beat}), .valid_o({name}_valid_q),"
                 f" .start_o({name}_start_q), .data_o({name}_out){case.ports.replace('{name}', name)});"
             )
         ports = [f"input wire logic [{w.width - 1}:0] {w.name}" for w in ins]
@@ -237,3 +240,16 @@ def between_resets(given: Traffic, play: Callable[[Traffic], Result]) -> Result:
         out |= {clock + first: beat for clock, beat in made.items() if clock + first <= last}
         first = last + 1
     return Result({clock: beat for clock, beat in out.items() if clock < len(given.valid)})
+
+
+def codes(words: Sequence[int], count: int, bits: int, signed: bool) -> np.ndarray:
+    """Return the numbers in every word, the first in the lowest bits, (words, count)."""
+    mask, sign = (1 << bits) - 1, int(signed) << (bits - 1)
+    found = [[((word >> at * bits & mask) ^ sign) - sign for at in range(count)] for word in words]
+    return np.array(found, dtype=np.int64).reshape(len(words), count)
+
+
+def words(numbers: np.ndarray, bits: int) -> list[int]:
+    """Return one word for every row of numbers, the first in the lowest bits."""
+    mask = (1 << bits) - 1
+    return [sum((int(n) & mask) << at * bits for at, n in enumerate(row)) for row in numbers]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split, Collect and Scan once more through cocotb: a chain of engines at the times that add up."""
+"""Engines once more through cocotb: chains behind a Split at the times that add up."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import pytest
 
 from l1ml import assets
 from l1ml.cosim.bench import run_bench
+from l1ml.plan.fold import FoldEngine
+from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
 from l1ml.plan.scan import ScanEngine
+
+sys.path.insert(0, str(Path(__file__).parent))
+import engine_bench as eb
 
 pytestmark = pytest.mark.sim
 
@@ -23,13 +28,20 @@ SCAN = ScanEngine(
     steps=STEPS, slot=ScanEngine.smallest_slot(LATENCY, STEPS, INTERVAL), cell_latency=LATENCY, x_bits=8,
     state_widths=(12,), y_bits=12, initial=(100,), interval=INTERVAL,
 )  # fmt: skip
+REDUCE = ReduceEngine(1, STEPS, 1, 1, 8, False, "max", 8)
+FOLD = FoldEngine(
+    np.random.default_rng(9).integers(-32, 32, (STEPS, 1, 3)), input_bits=8, input_signed=False, weight_bits=6,
+    acc_bits=16, per_clock=1, multiplier_stages=1,
+)  # fmt: skip
 
 TOP = """
 module chain (
   input wire logic clk_i, rst_i, valid_i, start_i, input wire logic [39:0] data_i,
   output logic beats_valid, beats_start, output logic [7:0] beats_data,
   output logic whole_valid, whole_start, output logic [39:0] whole_data,
-  output logic sum_valid, sum_start, output logic [11:0] sum_data
+  output logic sum_valid, sum_start, output logic [11:0] sum_data,
+  output logic max_valid, max_start, output logic [7:0] max_data,
+  output logic dense_valid, dense_start, output logic [47:0] dense_data
 );
   l1ml_split #({split}) split (.clk_i, .rst_i, .valid_i, .start_i, .data_i,
     .valid_o(beats_valid), .start_o(beats_start), .data_o(beats_data));
@@ -46,19 +58,26 @@ module chain (
   l1ml_scan #({scan}) scan (.clk_i, .rst_i, .valid_i(beats_valid), .start_i(beats_start),
     .data_i(beats_data), .valid_o(sum_valid), .start_o(sum_start), .data_o(sum_data),
     .cell_valid_o(go), .cell_data_o(to), .cell_valid_i(made), .cell_data_i({{sum, sum}}));
+  l1ml_reduce #({reduce}) reduce (.clk_i, .rst_i, .valid_i(beats_valid), .start_i(beats_start),
+    .data_i(beats_data), .valid_o(max_valid), .start_o(max_start), .data_o(max_data));
+  l1ml_fold #({fold}) fold (.clk_i, .rst_i, .valid_i(beats_valid), .start_i(beats_start),
+    .data_i(beats_data), .valid_o(dense_valid), .start_o(dense_start), .data_o(dense_data){tied});
 endmodule
 """
 
 
 def test_a_chain_of_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
-    engines = {"split": SPLIT, "collect": COLLECT, "scan": SCAN}
+    engines = {"split": SPLIT, "collect": COLLECT, "scan": SCAN, "reduce": REDUCE, "fold": FOLD}
     given = {name: {**e.parameters(), **getattr(e, "literals", dict)()} for name, e in engines.items()}
     top = tmp_path / "chain.sv"
     top.write_text(
-        TOP.format(**{n: ", ".join(f".{k}({v})" for k, v in values.items()) for n, values in given.items()})
+        TOP.format(
+            **{n: ", ".join(f".{k}({v})" for k, v in values.items()) for n, values in given.items()},
+            tied="".join(f", .{port}({value})" for port, value in FOLD.ties().items()),
+        )
     )
-    modules = ("l1ml_delay", "l1ml_split", "l1ml_collect", "l1ml_scan")
+    modules = ("l1ml_split", "l1ml_collect", "l1ml_scan", "l1ml_reduce", "l1ml_fold", *eb.CELLS)
     sources = [*(assets.path("firmware", "rtl", "sv", f"{m}.sv") for m in modules), top]
     x = np.random.default_rng(8).integers(0, 256, (40, STEPS))
     beats = SPLIT.emulate(x.reshape(40, 1, 1, STEPS))
@@ -66,8 +85,19 @@ def test_a_chain_of_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(sums, 100 + x.sum(axis=1))
     arrivals = SPLIT.times(np.array([0]))
     times = {"beats": arrivals, "whole": COLLECT.times(arrivals), "sum": SCAN.times(arrivals)}
+    times |= {"max": REDUCE.times(arrivals), "dense": FOLD.times(arrivals)}
+    maxima, dense = REDUCE.emulate(beats).ravel(), FOLD.emulate(beats)[:, 0, 0]
+    np.testing.assert_array_equal(maxima, x.max(axis=1))
+    np.testing.assert_array_equal(dense, x @ FOLD.weights[:, 0])
+    words = {
+        "sum": sums.tolist(),
+        "whole": eb.words(x, 8),
+        "max": maxima.tolist(),
+        "dense": eb.words(dense, 16),
+    }
     expected = {
         "top_module": "chain", "interval": INTERVAL, "times": {n: t.tolist() for n, t in times.items()},
+        "words": words,
     }  # fmt: skip
     results = run_bench(expected, sources, x, sums, tmp_path / "b", seeds=(1,), bench="engines_cocotb")
     assert [(r.name, r.passed, r.message) for r in results] == [("every_result_in_its_clock", True, "")]
