@@ -232,9 +232,10 @@ _STEPS = {
     "synth": "Yosys: LUT, FF, DSP, BRAM and logic depth",
 }
 _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "interface": (str, "LINK", "link around the block: emp, axis or parallel"),
+    "interface": (str, "LINK", "link around the block: emp, axis, parallel or auto"),
     "clock_mhz": (float, "MHZ", "clock of the block"),
-    "tmux": (int, "N", "an event every N bunch crossings"),
+    "tmux": (int, "N", "an event every N bunch crossings; default: as few as its words need"),
+    "hardware": (str, "KIND", "parallel, streamed, none (emulator only), or auto: what fits"),
     "part": (str, "PART", "FPGA"),
     "name": (str, "NAME", "prefix of the HDL modules"),
     "stages": (int, "N", "pipeline stages of the core; default: the fewest that meet the clock"),

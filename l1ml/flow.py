@@ -8,13 +8,14 @@ model file --frontends--> Model --passes--> TensorProgram --lower--> Dataflow --
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from l1ml import frontends, preprocess
+from l1ml import frontends, preprocess, streamed
 from l1ml.calibration import calibrate, suggest
 from l1ml.config import ProjectConfig, default_mapping
 from l1ml.dataflow.program import Dataflow
@@ -26,7 +27,7 @@ from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
-from l1ml.rtl import emulator_only, manifest, project, wrapper
+from l1ml.rtl import emulator_only, engines, manifest, project, streamed_manifest, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
@@ -57,7 +58,6 @@ def convert(
     Raises:
         L1mlError: the model, the options or the folder do not allow it; nothing is left half written.
     """
-    config = with_link_clock(config)
     model, given = read(source, config, prepare), config.input_type
     if prepare is not None:
         config = replace(config, input_type=None)  # it stands behind the function now
@@ -67,9 +67,12 @@ def convert(
     if prepare is not None:
         config = replace(config, input_type=given)
     texts = {"network.json": program.dumps(), **calibrated.files(program)}
-    reason = no_hardware(program, config)
-    if reason is not None:
+    kind, reason = hardware_of(program, config)
+    if kind == "none":
         return _without_hardware(program, texts, model, config, output_dir, reason)
+    if kind == "streamed":
+        return _streamed(program, texts, model, config, output_dir)
+    options, config = config, settled(config)
     flow = lower(program)
     pipe = schedule(flow, config)
     core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
@@ -77,7 +80,7 @@ def convert(
     layout = link(program, config)
     latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, config.clock_mhz)
     check_latency_budget(latency, config)
-    link_facts = LinkFacts(latency, layout.link_cycles, config.tmux)
+    link_facts = LinkFacts(latency, layout.link_cycles, layout.tmux)
     files = {
         f"firmware/rtl/{core.package}.sv": print_package(core, pipe, link_facts),
         f"firmware/rtl/{core.module}.sv": print_core(core, pipe),
@@ -98,13 +101,7 @@ def convert(
         core=core,
         layout=layout,
         top_module=top,
-        target={
-            "part": config.part,
-            "family": pipe.family.name,
-            "clock_mhz": config.clock_mhz,
-            "tmux": config.tmux,
-            "interface": config.interface,
-        },
+        target=_target(config, layout, pipe.family.name),
         rtl_digest=project.digest(files),
         files=project.digests(files),
         layer_luts=luts,
@@ -112,15 +109,73 @@ def convert(
         tools=tool_versions(),
         softmax=frozenset(softmax_outputs(model)),
     )
-    constraints = {
+    written = {**files, **_constraints(top, config, layout, files), **texts}
+    return project.write(output_dir, written, options.to_mapping(), manifest.build(facts))
+
+
+def _target(config: ProjectConfig, layout: LinkLayout, family: str) -> dict[str, Any]:
+    return {
+        "part": config.part,
+        "family": family,
+        "clock_mhz": config.clock_mhz,
+        "tmux": layout.tmux,
+        "interface": config.interface,
+    }
+
+
+def _constraints(
+    top: str, config: ProjectConfig, layout: LinkLayout, files: Mapping[str, str]
+) -> dict[str, str]:
+    return {
         f"firmware/constraints/{top}.xdc": vivado.ooc_xdc(
             top, config.clock_mhz, clock_port=layout.clock_port
         ),
         "firmware/vivado_ooc.tcl": vivado.ooc_tcl(top, config.part, sorted(files)),
     }
-    return project.write(
-        output_dir, {**files, **constraints, **texts}, config.to_mapping(), manifest.build(facts)
+
+
+def _streamed(
+    program: TensorProgram, texts: dict[str, str], model: Model, options: ProjectConfig, output_dir: Path
+) -> Path:
+    """Write a project whose events arrive as beats, or take more than one clock."""
+    config = with_link_clock(streamed.with_interface(options))
+    ins, outs = elements(program)
+    block = streamed.plan(program, config, ins, outs)
+    layout, timed = block.layout, block.plan.timed
+    core = Core(f"{config.name}_core", (), program.digest)
+    top = f"{config.name}_{config.interface}"
+    names = engines.StreamedCore(core.module, core.digest, config.clock_mhz, layout.link_cycles)
+    facts_of_link = LinkFacts(block.latency, layout.link_cycles, layout.tmux)
+    hdl = {
+        core.package: engines.print_package(names, timed, layout.out_width, facts_of_link),
+        **engines.print_network(names, timed, block.pipes),
+        top: wrapper.render_wrapper(layout, core_module=core.module, package=core.package, top_module=top),
+    }
+    cells = {cell.name: cell.read_text(encoding="utf-8") for cell in wrapper.library_cells(layout)}
+    cells |= {f"{cell}.sv": engines.cell_text(cell) for cell in engines.cells(timed)}
+    files = {f"firmware/rtl/{name}.sv": text for name, text in hdl.items()}
+    files |= {f"firmware/rtl/{name}": text for name, text in cells.items()}
+    facts = streamed_manifest.Facts(
+        name=config.name,
+        version=VERSION,
+        program=program,
+        core_module=core.module,
+        package=core.package,
+        top_module=top,
+        layout=layout,
+        latency=block.latency,
+        interval=timed.interval,
+        pipes=block.pipes,
+        plan=streamed.describe(block),
+        estimate={**block.plan.total.to_dict(), "method": estimate.METHOD},
+        target=_target(config, layout, family_of(config.part, block.plan.total.lut).name),
+        rtl_digest=project.digest(files),
+        files=project.digests(files),
+        tools=tool_versions(),
+        softmax=frozenset(softmax_outputs(model)),
     )
+    written = {**files, **_constraints(top, config, layout, files), **texts}
+    return project.write(output_dir, written, options.to_mapping(), streamed_manifest.build(facts))
 
 
 def read(source: Any, config: ProjectConfig, prepare: preprocess.Function | None = None) -> Model:
@@ -141,20 +196,27 @@ def read(source: Any, config: ProjectConfig, prepare: preprocess.Function | None
     return model
 
 
-def no_hardware(program: TensorProgram, config: ProjectConfig) -> str | None:
-    """Say why a project gets no RTL, or return None.
+def hardware_of(program: TensorProgram, config: ProjectConfig) -> tuple[str, str]:
+    """Return ``parallel``, ``streamed`` or ``none``, and why.
 
     Raises:
-        ModelError: the user insists on RTL that cannot be built.
+        ModelError: the user insists on a parallel block that cannot be built.
     """
     if config.hardware == "none":
-        return "hardware: none was asked for"
+        return "none", "hardware: none was asked for"
     reason = emulator_only.too_large(program)
-    if reason is not None and config.hardware == "parallel":
+    if config.hardware == "parallel" and reason is not None:
         raise ModelError(
-            reason, where=("hardware",), fix="set hardware: none for a project with the emulator only"
+            reason, where=("hardware",), fix="set hardware: streamed, or none for the emulator only"
         )
-    return reason
+    if config.hardware == "streamed" or config.plan or reason is not None:
+        return "streamed", reason or "asked for"
+    return "parallel", ""
+
+
+def settled(config: ProjectConfig) -> ProjectConfig:
+    """Return the options of a parallel block: its link where none is asked for."""
+    return with_link_clock(replace(config, interface="emp") if config.interface == "auto" else config)
 
 
 def _without_hardware(
@@ -172,7 +234,7 @@ def _without_hardware(
         target={
             "part": config.part,
             "clock_mhz": config.clock_mhz,
-            "tmux": config.tmux,
+            "tmux": config.tmux or 1,
             "interface": config.interface,
         },
         tools=tool_versions(),
@@ -248,16 +310,19 @@ def with_link_clock(config: ProjectConfig) -> ProjectConfig:
 
 def link(program: TensorProgram, config: ProjectConfig) -> LinkLayout:
     """Return where every input and output element lies on the link."""
-    ins = [
-        Element(name, kind.width, kind.signed)
-        for name, kind in _elements([(p.name, p.type) for p in program.inputs])
-    ]
-    outs = [
-        Element(name, max(1, kind.width), kind.signed)
-        for name, kind in _elements([(n, program.type_of(t)) for n, t in program.outputs])
-    ]
+    ins, outs = elements(program)
     clock = Clock(config.clock_mhz)
     return resolve(config.interface, ins, outs, clock=clock, tmux=config.tmux, options=config.links)
+
+
+def elements(program: TensorProgram) -> tuple[list[Element], list[Element]]:
+    """Return the elements of inputs and outputs as fields of a link."""
+    ins = _elements([(p.name, p.type) for p in program.inputs])
+    outs = _elements([(n, program.type_of(t)) for n, t in program.outputs])
+    return (
+        [Element(name, kind.width, kind.signed) for name, kind in ins],
+        [Element(name, max(1, kind.width), kind.signed) for name, kind in outs],
+    )
 
 
 def _elements(ports: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

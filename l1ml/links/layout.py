@@ -94,6 +94,9 @@ class LinkLayout:
         ports: of the wrapper in HDL order, clock and reset first.
         reset_active_low: in reset while the reset port is 0.
         errors: sticky bits of the error port.
+        beat_count: beats of an event that is read while it arrives; 0 where the core takes it as a whole.
+        beat_words: words of a beat, on every link.
+        beat_fields: fields of the first beat, the pattern of all.
     """
 
     interface: str
@@ -113,6 +116,9 @@ class LinkLayout:
     ports: tuple[Port, ...]
     reset_active_low: bool
     errors: tuple[ErrorBit, ...]
+    beat_count: int = 0
+    beat_words: int = 0
+    beat_fields: int = 0
 
     @property
     def last_word_needed(self) -> int:
@@ -121,8 +127,14 @@ class LinkLayout:
 
     @property
     def collect_cycles(self) -> int:
-        """Clocks from the first word on the link to the core's input."""
-        return self.last_word_needed + 1
+        """Clocks from the first word on the link to the core's input, of a streamed event to its first beat."""
+        return self.beat_words if self.beat_count else self.last_word_needed + 1
+
+    @property
+    def beat_width(self) -> int:
+        """Bits of a beat at the core's input; of the whole event where it is not streamed."""
+        fields = self.in_fields[: self.beat_fields] if self.beat_count else self.in_fields
+        return sum(field.element_width for field in fields)
 
     @property
     def in_width(self) -> int:

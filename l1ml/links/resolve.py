@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from l1ml.config import read_yaml, refuse_unknown
 from l1ml.errors import ConfigError, InterfaceError
 from l1ml.links import fields as packing
+from l1ml.links.beats import beats_of, links_for, pack_beats
 from l1ml.links.fields import MAX_LINKS, Element, Place, words_used
 from l1ml.links.layout import LinkLayout, Port
 from l1ml.links.spec import FrameRule, InterfaceSpec, Role, check_options, load
-from l1ml.types.timing import Clock
+from l1ml.types.timing import BX_PER_ORBIT, Clock
 
 __all__ = ["Element", "resolve"]
 
 SECTIONS = ("inputs", "outputs")
+_GAP: dict[str, Any] = {
+    "drops_event": True,
+    "text": "valid fell inside a packet: beats must come at fixed times",
+}
 LONG_GAP = 6
 """Words of a packet over several BX that fillers and CRC take (CMS track finder, ``numFramesInfra``)."""
 
@@ -28,8 +34,9 @@ def resolve(
     outputs: Sequence[Element],
     *,
     clock: Clock,
-    tmux: int,
+    tmux: int | None,
     options: Mapping[str, Any] | None = None,
+    beats: Sequence[int] = (),
 ) -> LinkLayout:
     """Place every element of an event on a link.
 
@@ -38,10 +45,11 @@ def resolve(
         inputs: elements of the core's input, lowest bits first.
         outputs: elements of the core's output, lowest bits first.
         clock: link clock.
-        tmux: an event every ``tmux`` bunch crossings.
+        tmux: an event every ``tmux`` bunch crossings; None takes the fewest in which it fits.
         options: options of the link (its ``interface.yaml`` names them), and ``fields``: where the elements
             lie, ``{"inputs": {"x[0]": {"link": 0, "word": 1, "bits": "13:0"}, ...}, "outputs": {...}}``,
             or the path of a YAML file with these two sections.  A section that is not given is packed.
+        beats: elements of every beat, for a core that reads the event while it arrives.
 
     Returns:
         The layout, verified.
@@ -50,6 +58,10 @@ def resolve(
         ConfigError: unknown or wrong options.
         InterfaceError: fields are wrong (all are named), or the event does not fit the link.
     """
+    if tmux is None:
+        return _fewest(
+            lambda bx: resolve(name, inputs, outputs, clock=clock, tmux=bx, options=options, beats=beats)
+        )
     spec = load(name)
     given = dict(options or {})
     chosen = check_options(spec, given)
@@ -69,9 +81,10 @@ def resolve(
     places = _given_places(spec, given.get("fields"), inputs, outputs, room, bits)
     sides = []
     for side, elements in (("in", inputs), ("out", outputs)):
-        wide = bits or _event_bits(elements, places[side])
+        wide = bits or _event_bits(elements[: beats[0]] if beats and side == "in" else elements, places[side])
         links, words = chosen.get(f"links_{side}"), chosen.get(f"words_{side}")
-        sides.append(_Side(spec, side, tuple(elements), places[side], wide, links).settle(room, words))
+        sizes = tuple(beats) if side == "in" else ()
+        sides.append(_Side(spec, side, tuple(elements), places[side], wide, links, sizes).settle(room, words))
     source, sink = sides
     frame = room if spec.frame is FrameRule.LINK else source.words
     layout = LinkLayout(
@@ -94,7 +107,25 @@ def resolve(
         errors=spec.errors,
     )
     layout.verify()
-    return layout
+    if not beats:
+        return layout
+    made = beats_of(layout.in_fields, beats, name)
+    errors = tuple(replace(e, **_GAP) if e.name == "valid_gap" else e for e in layout.errors)
+    return replace(
+        layout, beat_count=made.count, beat_words=made.words, beat_fields=made.fields, errors=errors
+    )
+
+
+def _fewest(attempt: Callable[[int], LinkLayout]) -> LinkLayout:
+    """Return the layout with the smallest TMUX that has room for it."""
+    low, high, found = 1, BX_PER_ORBIT, None
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            found, high = attempt(middle), middle
+        except InterfaceError:
+            low = middle + 1
+    return found if found is not None and found.tmux == high else attempt(high)
 
 
 def _words_per_bx(clock: Clock) -> int:
@@ -177,8 +208,9 @@ class _Side:
         given: list[Place] | None,
         bits: int,
         links: int | None,
+        beats: tuple[int, ...] = (),
     ) -> None:
-        self.spec, self.side, self.elements, self.bits = spec, side, elements, bits
+        self.spec, self.side, self.elements, self.bits, self.beats = spec, side, elements, bits, beats
         self.given, self.wanted = given, links
         self.placed: list[Place] = []
         self.count = self.words = 0
@@ -201,13 +233,18 @@ class _Side:
                 f"({len(wide)} of {len(self.elements)} fields are too wide)",
                 "raise word_bits" if "word_bits" in self.spec.options else "narrow the type",
             )
-        slots = words_used(packing.pack(self.elements, self.bits, 1))
-        fewest = -(-slots // room)
+        slots = words_used(self._places(1))
+        fewest = links_for(self.elements, self.beats, self.bits, room) if self.beats else -(-slots // room)
         links = self.wanted or fewest
         if links > (MAX_LINKS if self.spec.many_links else 1) or links < fewest:
-            more = f"{fewest} links" if self.spec.many_links else f"{slots} words"
+            more = f"{fewest} links" if self.spec.many_links and fewest <= MAX_LINKS else f"{slots} words"
             have = f"{min(links, MAX_LINKS) if self.spec.many_links else 1} link(s) of {room} words"
             self._fail(f"the {self.side}puts need {more}, there is room for {have}", _fix(self.spec))
+        return self._places(links)
+
+    def _places(self, links: int) -> list[Place]:
+        if self.beats:
+            return pack_beats(self.elements, self.beats, self.bits, links)
         return packing.pack(self.elements, self.bits, links)
 
     def _check(self, limit: int, words: int | None, needed: int, room: int) -> None:

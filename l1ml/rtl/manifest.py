@@ -79,19 +79,7 @@ def build(facts: Facts) -> dict[str, Any]:
     latency = Latency(
         layout.collect_cycles, pipe.stages, layout.emit_cycles, float(facts.target["clock_mhz"])
     )
-    inputs = [
-        _port(port.name, port.type, str(port.quantizer.type), str(port.quantizer))
-        for port in facts.program.inputs
-    ]
-    outputs = [
-        {**_port(name, facts.program.type_of(t), None, None), "softmax": name in facts.softmax}
-        for name, t in facts.program.outputs
-    ]
-    for group in (inputs, outputs):
-        low = 0
-        for port in group:
-            for element in port["elements"]:
-                element["lsb"], low = low, low + element["width"]
+    inputs, outputs = ports_of(facts.program, facts.softmax)
     return {
         "schema": SCHEMA,
         "l1ml_version": facts.version,
@@ -101,18 +89,11 @@ def build(facts: Facts) -> dict[str, Any]:
         "package": facts.core.package,
         "digest": {"network": facts.core.digest, "rtl": facts.rtl_digest},
         "target": dict(facts.target),
-        "latency": {
-            "cycles": latency.cycles,
-            "ns": round(latency.ns, 3),
-            "bx": latency.bx,
-            "collect_cycles": latency.collect_cycles,
-            "compute_cycles": latency.compute_cycles,
-            "emit_cycles": latency.emit_cycles,
-        },
+        "latency": latency_facts(latency),
         "interval": {"cycles": layout.link_cycles, "core_cycles": 1, "link_cycles": layout.link_cycles},
         "inputs": inputs,
         "outputs": outputs,
-        "ports": {"core": _core_ports(pipe), "top": [_link_port(p) for p in layout.ports]},
+        "ports": {"core": _core_ports(pipe), "top": [link_port(p) for p in layout.ports]},
         "link": layout.to_dict(),
         "files": [{"path": path, "sha256": digest} for path, digest in facts.files],
         "layers": _layers(facts),
@@ -124,7 +105,40 @@ def build(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _port(name: str, kind: TensorType, text: str | None, quantizer: str | None) -> dict[str, Any]:
+def ports_of(
+    program: TensorProgram, softmax: frozenset[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return inputs and outputs of the network, every element with its place in the core's vector."""
+    inputs = [
+        port_facts(port.name, port.type, str(port.quantizer.type), str(port.quantizer))
+        for port in program.inputs
+    ]
+    outputs = [
+        {**port_facts(name, program.type_of(t), None, None), "softmax": name in softmax}
+        for name, t in program.outputs
+    ]
+    for group in (inputs, outputs):
+        low = 0
+        for port in group:
+            for element in port["elements"]:
+                element["lsb"], low = low, low + element["width"]
+    return inputs, outputs
+
+
+def latency_facts(latency: Latency) -> dict[str, Any]:
+    """Return a latency as plain data, undone by `latency_of`."""
+    return {
+        "cycles": latency.cycles,
+        "ns": round(latency.ns, 3),
+        "bx": latency.bx,
+        "collect_cycles": latency.collect_cycles,
+        "compute_cycles": latency.compute_cycles,
+        "emit_cycles": latency.emit_cycles,
+    }
+
+
+def port_facts(name: str, kind: TensorType, text: str | None, quantizer: str | None) -> dict[str, Any]:
+    """Return a port of the network with its elements."""
     elements = []
     for number, index in enumerate(np.ndindex(kind.shape)):
         element = kind.at(number)
@@ -156,7 +170,8 @@ def _core_ports(pipe: Pipeline) -> list[dict[str, Any]]:
     return [{"name": name, "direction": direction, "width": width} for name, direction, width in ports]
 
 
-def _link_port(port: Any) -> dict[str, Any]:
+def link_port(port: Any) -> dict[str, Any]:
+    """Return a port of the wrapper."""
     return {"name": port.name, "direction": port.direction, "width": port.width}
 
 
@@ -212,15 +227,16 @@ def _layers(facts: Facts) -> list[dict[str, Any]]:
                 "ff": registers[index] if index >= 0 else 0,
                 "stage_first": min(stages, default=0),
                 "stage_last": max(stages, default=0),
-                "weights": _weights(own),
-                "range": _range(program.type_of(tensor), own),
+                "weights": weights_of(own),
+                "range": range_of(program.type_of(tensor), own),
                 "probes": _probes(pipe, names, demand, marks.get(name, ())),
             }
         )
     return out
 
 
-def _weights(steps: Sequence[Any]) -> dict[str, Any] | None:
+def weights_of(steps: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the range of a layer's weights, None where it has none."""
     matrices = [s.op for s in steps if isinstance(s.op, primitives.ConstMatmul)]
     if not matrices:
         return None
@@ -234,7 +250,8 @@ def _weights(steps: Sequence[Any]) -> dict[str, Any] | None:
     }
 
 
-def _range(kind: TensorType, steps: Sequence[Any]) -> dict[str, Any]:
+def range_of(kind: TensorType, steps: Sequence[Any]) -> dict[str, Any]:
+    """Return the range of a tensor, on its finest grid, and its declared type."""
     frac = kind.max_frac
     lo, hi = kind.aligned(frac)
     quantizers = [_type_text(s.op) for s in steps if isinstance(s.op, primitives.Requantize)]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from l1ml.dataflow.op import Lookup
@@ -66,33 +66,40 @@ def print_package(core: Core, pipe: Pipeline, link: LinkFacts | None = None) -> 
         ("OUTPUT_WIDTH", output_width(pipe), "bits of data_o"),
     ]
     if link is not None:
-        constants += [
-            (
-                "TOTAL_LATENCY",
-                link.latency.cycles,
-                "clocks from first input word to first output word",
-            ),
-            ("COLLECT_LATENCY", link.latency.collect_cycles, "of these, until the last word needed is in"),
-            ("EMIT_LATENCY", link.latency.emit_cycles, "of these, from the core to the first output word"),
-            ("LINK_INTERVAL", link.link_cycles, "clocks between two events on the link"),
-            ("TMUX", link.tmux, "bunch crossings between two events"),
-        ]
+        constants += link_constants(link)
     constants.append(("CLOCK_KHZ", round(pipe.clock_mhz * 1e3), "clock the stages are made for"))
+    return package_text(core.module, core.package, core.digest, constants)
+
+
+def link_constants(link: LinkFacts) -> list[tuple[str, int, str]]:
+    """Return what the package says of the link."""
+    total = "clocks from first input word to first output word"
+    return [
+        ("TOTAL_LATENCY", link.latency.cycles, total),
+        ("COLLECT_LATENCY", link.latency.collect_cycles, "of these, until the last word needed is in"),
+        ("EMIT_LATENCY", link.latency.emit_cycles, "of these, from the core to the first output word"),
+        ("LINK_INTERVAL", link.link_cycles, "clocks between two events on the link"),
+        ("TMUX", link.tmux, "bunch crossings between two events"),
+    ]
+
+
+def package_text(module: str, package: str, digest: str, constants: Sequence[tuple[str, int, str]]) -> str:
+    """Return a package with the constants of a core, (name, value, meaning), and its digest."""
     lines = [
         "// SPDX-License-Identifier: Apache-2.0",
         "//",
-        f"// Facts about {core.module}, for the modules around it.",
+        f"// Facts about {module}, for the modules around it.",
         "",
         "// Constants in capitals, and more of them than one reader needs.",
         "// verilog_lint: waive-start parameter-name-style",
         "/* verilator lint_off UNUSEDPARAM */",
         "",
-        f"package {core.package};",
+        f"package {package};",
         "",
         *(f"  localparam int unsigned {name} = {value}; // {text}" for name, value, text in constants),
         "  // SHA-256 of the network: the same in manifest.json, emulator and reports.",
         "  localparam logic [255:0] DIGEST =",
-        f"    256'h{core.digest};",
+        f"    256'h{digest};",
         "",
         "endpackage",
         "",

@@ -89,7 +89,8 @@ def signal_names(fields: Sequence[Field], stem: str) -> list[str]:
 
 
 def _context(layout: LinkLayout) -> dict[str, Any]:
-    ins = [Signal(n, f) for n, f in zip(signal_names(layout.in_fields, "x"), layout.in_fields, strict=True)]
+    fields = layout.in_fields[: layout.beat_fields] if layout.beat_count else layout.in_fields
+    ins = [Signal(n, f) for n, f in zip(signal_names(fields, "x"), fields, strict=True)]
     outs = [
         Signal(n, f) for n, f in zip(signal_names(layout.out_fields, "y"), layout.out_fields, strict=True)
     ]
@@ -100,11 +101,12 @@ def _context(layout: LinkLayout) -> dict[str, Any]:
         "ports": _port_lines(layout),
         "field_lines": _field_lines(layout, ins, "in") + _field_lines(layout, outs, "out"),
         # Without a start mark, last with the last word needed tells a whole packet from two halves.
-        "needs_last": layout.last_word_needed == layout.frame_words - 1,
+        "needs_last": layout.last_word_needed == layout.frame_words - 1 and not layout.beat_count,
         "ins": ins,
         "outs": outs,
         "captures": _captures(ins),
         "index_bits": index_bits,
+        "phase_bits": max(1, (layout.beat_words - 1).bit_length()),
         "core_inputs": _concat([f"{s.name}_q" for s in reversed(ins)], 4),
         "out_slices": [(s.name, s.field, _extended(s.field)) for s in outs],
         "packets": [_packet(layout, outs, link) for link in range(layout.n_links_out)],

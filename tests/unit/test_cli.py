@@ -264,7 +264,7 @@ def test_defaults_in_help_are_those_of_the_configuration(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         cli.main(["config", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for key in ("interface", "clock_mhz", "tmux", "part", "name"):
+    for key in ("interface", "clock_mhz", "part", "name", "hardware"):
         assert f"(default {getattr(ProjectConfig(), key)})" in text
 
 

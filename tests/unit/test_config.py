@@ -37,6 +37,7 @@ FULL: dict[str, Any] = {
     "precision": {"model": "fixed<16,6,RND_CONV,SAT>"},
     "calibration": "events.h5",
     "hardware": "none",
+    "plan": {"lanes": 2, "layers": {"fc1": {"reuse_factor": 4, "strategy": "resource"}}},
     "strict": True,
     "keep_softmax": True,
 }
@@ -45,8 +46,8 @@ FULL: dict[str, Any] = {
 def test_defaults() -> None:
     config = ProjectConfig.from_mapping({})
     assert config == ProjectConfig()
-    assert (config.clock_mhz, config.tmux, config.part) == (360.71, 1, "xcvu13p-flga2577-2-e")
-    assert (config.interface, config.name, config.input_type) == ("emp", "l1ml", None)
+    assert (config.clock_mhz, config.tmux, config.part) == (360.71, None, "xcvu13p-flga2577-2-e")
+    assert (config.interface, config.name, config.input_type) == ("auto", "l1ml", None)
     assert default_mapping() == config.to_mapping()
 
 
@@ -87,7 +88,7 @@ def test_all_problems_at_once() -> None:
     assert lines[1].startswith(
         "  - unknown key 'clock_mz': did you mean clock_mhz? allowed are calibration, clock_mhz, events,"
     )
-    assert lines[2] == "  - tmux must be a whole number from 1 to 64, found a whole number 0"
+    assert lines[2] == "  - tmux must be a whole number from 1 to 3564, found a whole number 0"
     assert lines[3] == "  - part must be an FPGA part, e.g. xcvu13p-flga2577-2-e, found a whole number 13"
     assert lines[4] == "  - layers.fc1: unknown key 'wieght': did you mean weight? allowed are " + ", ".join(
         sorted(LAYER_KEYS)
@@ -118,8 +119,8 @@ def test_all_problems_at_once() -> None:
         ("clock_mhz", float("nan"), r"^clock_mhz must be a number, found a number nan"),
         ("clock_mhz", 10**400, r"^clock_mhz must be a number"),
         ("clock_mhz", 3000, r"^clock_mhz: clock of 3000\.0 MHz; allowed are 1 to 1500 MHz"),
-        ("tmux", 65, r"^tmux must be a whole number from 1 to 64, found a whole number 65"),
-        ("tmux", 1.5, r"^tmux must be a whole number from 1 to 64, found a number 1\.5"),
+        ("tmux", 3565, r"^tmux must be a whole number from 1 to 3564, found a whole number 3565"),
+        ("tmux", 1.5, r"^tmux must be a whole number from 1 to 3564, found a number 1\.5"),
         ("tmux", True, r"^tmux must be a whole number"),
         ("part", "x; exit", r"^part must be an FPGA part"),
         ("stages", 0, r"^stages must be a whole number from 1 to 10000, found a whole number 0"),
@@ -132,7 +133,9 @@ def test_all_problems_at_once() -> None:
             r"^layers\.fc1\.weight: .* has 0 bits; allowed are 1 to 62",
         ),
         ("keep_softmax", "yes", r"^keep_softmax must be true or false, found text 'yes'"),
-        ("tmux", None, r"^tmux must be a whole number from 1 to 64, found nothing \(null\)"),
+        ("plan", {"lane": 2}, r"^plan: unknown key 'lane': did you mean lanes\?"),
+        ("plan", {"layers": {"d": {"strategy": "fast"}}}, r"^plan\.layers\.d\.strategy must be latency or resource"),
+        ("hardware", "serial", r"^hardware must be auto, parallel, streamed or none"),
     ],
 )
 def test_wrong_values(key: str, value: object, message: str) -> None:

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams and the bodies between them, while they grow; and the way from whole events to beats and back."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from l1ml.errors import ModelError
+from l1ml.graph import primitives as p
+from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
+from l1ml.plan.moves import Origin
+from l1ml.plan.network import Body, EngineNode, MapNode, Node
+from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.streams import WHOLE, Raster, Stream, same_in_all_lanes
+from l1ml.plan.values import Choices, Local, Mixed, Value
+from l1ml.types.arrays import IntArray
+
+
+class Bodies:
+    """Streams, bodies and engines so far.
+
+    Args:
+        program: the typed network.
+        raster: how its input arrives.
+        choices: what is folded and split.
+        period_ns: of the clock.
+    """
+
+    def __init__(self, program: TensorProgram, raster: Raster, choices: Choices, period_ns: float) -> None:
+        self.program, self.choices, self.period_ns = program, choices, period_ns
+        self.streams: list[Stream] = []
+        self.nodes: list[Node | Body] = []
+        self.bodies: dict[tuple[int, ...], Body] = {}
+        self.made: dict[tuple[int, int], int] = {}  # (body, tensor) -> stream
+        self.wholes: dict[int, Local] = {}
+        self.number = 0
+        self.layer = "input"
+        self.values: list[Value] = self._inputs(raster)
+
+    def _inputs(self, raster: Raster) -> list[Value]:
+        ports = self.program.inputs
+        if raster.whole:
+            flat = [port.type.reshaped((port.type.size,)) for port in ports]
+            kind = TensorType(*(np.concatenate([getattr(t, n) for t in flat]) for n in ("lo", "hi", "frac")))
+            body = self._body(self._stream(Stream(WHOLE, kind)))
+            first, values = 0, []
+            for port in ports:
+                taken = np.arange(port.type.size, dtype=np.int64).reshape(1, *port.shape) + first
+                first += port.type.size
+                whole = body.inputs[0].size == port.type.size and len(port.shape) == 1
+                tensor = 0 if whole else body.add(p.Take(taken), (0,), port.name)
+                values.append(Local(WHOLE, port.shape, (), body, tensor))
+            return list(values)
+        (port,) = ports
+        axes = tuple(range(2 if raster.rows > 1 else 1))
+        sizes = (raster.rows, raster.columns) if raster.rows > 1 else (raster.columns,)
+        if port.shape[: len(axes)] != sizes or len(port.shape) <= len(axes):
+            raise ModelError(f"{raster} do not fit an input of shape {port.shape}")
+        inner = port.shape[len(axes) :]
+        one = port.type.at(0)
+        number = self._stream(
+            Stream(raster, TensorType(*(np.full(prod(inner), n) for n in (one.lo, one.hi, one.frac))))
+        )
+        return [self._on_stream(number, port.shape, axes)]
+
+    def _on_stream(self, number: int, shape: tuple[int, ...], axes: tuple[int, ...]) -> Local:
+        """Return the tensor that a stream of plain positions carries."""
+        body = self._body(number)
+        local = Local(self.streams[number].raster, shape, axes, body, 0)
+        lanes, inner = local.raster.lanes, local.inner
+        if len(inner) == 1:
+            return local
+        tensor = self._added(body, p.Reshape((lanes, *inner)), (0,))
+        return Local(local.raster, shape, axes, body, tensor)
+
+    def _stream(self, stream: Stream) -> int:
+        self.streams.append(stream)
+        return len(self.streams) - 1
+
+    def _body(self, *sources: int) -> Body:
+        if sources not in self.bodies:
+            body = Body(sources, tuple(self.streams[s].beat_type() for s in sources))
+            self.bodies[sources] = body
+            self.nodes.append(body)
+        return self.bodies[sources]
+
+    def _added(self, body: Body, op: p.Primitive, sources: tuple[int, ...]) -> int:
+        return body.add(op, sources, self.layer)
+
+    def _flowing(self, x: Local) -> int:
+        """Return the stream of a tensor; it becomes an output of its body."""
+        body = x.body
+        kind = body.type_of(x.tensor)
+        flat = kind.reshaped((kind.shape[0], prod(kind.shape[1:])))
+        for number, source in enumerate(body.sources):
+            same = x.tensor == number or self._only_reshaped(body, x.tensor) == number
+            if same and self.streams[source].groups == x.raster.lanes:
+                return source
+        key = (id(body), x.tensor)
+        if key not in self.made:
+            self.made[key] = self._stream(Stream(x.raster, same_in_all_lanes(flat)))
+            body.outputs.append(x.tensor)
+        return self.made[key]
+
+    @staticmethod
+    def _only_reshaped(body: Body, tensor: int) -> int:
+        while tensor >= len(body.inputs):
+            step = body.steps[tensor - len(body.inputs)]
+            if not isinstance(step.op, p.Reshape):
+                return -1
+            (tensor,) = step.sources
+        return tensor
+
+    def _finished(self) -> tuple[Node, ...]:
+        """Return the nodes; every body that something reads becomes a Map."""
+        out: list[Node] = []
+        for node in self.nodes:
+            if not isinstance(node, Body):
+                out.append(node)
+            elif node.outputs:
+                streams = tuple(self.made[id(node), t] for t in node.outputs)
+                program = node.program()
+                layers = tuple(dict.fromkeys(step.layer for step in program.steps))
+                out.append(MapNode(layers, program, node.sources, streams))
+        return _in_order(out)
+
+    def _engine(self, engine: object, source: int, stream: Stream, **more: object) -> int:
+        number = self._stream(stream)
+        self.nodes.append(EngineNode(self.layer, engine, (source,), (number,), **more))  # type: ignore[arg-type]
+        return number
+
+    def _taken(self, x: Local, inner: IntArray) -> int:
+        kind = x.body.type_of(x.tensor)
+        groups, size = kind.shape[0], prod(kind.shape[1:])
+        if np.array_equal(inner.ravel(), np.arange(size)):
+            return self._added(x.body, p.Reshape((groups, *inner.shape)), (x.tensor,))
+        lanes = np.arange(groups, dtype=np.int64).reshape(groups, *(1,) * inner.ndim) * size
+        return self._added(x.body, p.Take(np.where(inner < 0, -1, inner + lanes)), (x.tensor,))
+
+    # Between whole events and beats.
+
+    def _split(self, x: Local) -> Local:
+        """Send the positions of a whole tensor one after the other."""
+        positions = prod(x.shape[:-1])
+        lanes = self.choices.split(self.number, positions)
+        if lanes is None or lanes >= positions:
+            return x
+        return self._as_beats(x, Raster(1, positions, lanes), tuple(range(len(x.shape) - 1)))
+
+    def _split_image(self, x: Local, axes: int) -> Local:
+        if len(x.shape) != axes + 1:
+            return x
+        sizes = x.shape[:-1]
+        lanes = self.choices.split(self.number, prod(sizes))
+        if lanes is None or lanes >= prod(sizes):
+            return x
+        rows, columns = (1, *sizes) if axes == 1 else sizes
+        if lanes > columns or (rows > 1 and columns % lanes):
+            return x
+        return self._as_beats(x, Raster(rows, columns, lanes), tuple(range(axes)))
+
+    def _as_beats(self, x: Local, raster: Raster, axes: tuple[int, ...]) -> Local:
+        source = self._flowing(x)
+        stream = self.streams[source]
+        inner = stream.elements // raster.positions
+        kind = same_in_all_lanes(stream.type.reshaped((raster.positions, inner)))
+        made = Stream(raster, kind)
+        engine = SplitEngine(raster.rows, raster.columns, raster.lanes, max(1, made.position_bits))
+        number = self._engine(engine, source, made)
+        return self._on_stream(number, x.shape, axes)
+
+    def _whole(self, x: Local | Mixed) -> Local:
+        """Gather all positions of an event."""
+        base = x.base if isinstance(x, Mixed) else x
+        if base.raster.whole:
+            if isinstance(x, Local):
+                return x
+            gathered = base
+        else:
+            source = self._flowing(base)
+            if source not in self.wholes:
+                stream, raster = self.streams[source], base.raster
+                engine = CollectEngine(
+                    raster.rows, raster.columns, raster.lanes, max(1, stream.position_bits)
+                )
+                kind = TensorType(
+                    *(
+                        np.tile(a, raster.positions)
+                        for a in (stream.type.lo, stream.type.hi, stream.type.frac)
+                    )
+                )
+                number = self._engine(engine, source, Stream(WHOLE, kind))
+                self.wholes[source] = Local(WHOLE, (kind.size,), (), self._body(number), 0)
+            gathered = self.wholes[source]
+        origin = x.origin if isinstance(x, Mixed) else Origin.of(x.shape, x.axes)
+        inner = prod(base.inner)
+        taken = np.where(origin.position < 0, -1, origin.position * inner + origin.inner)
+        return Local(WHOLE, taken.shape, (), gathered.body, self._taken(gathered, taken))
+
+
+def _in_order(nodes: list[Node]) -> tuple[Node, ...]:
+    """Sort nodes so that every stream is made before it is read; as they came where possible."""
+    ready, out, left = {0}, [], list(nodes)
+    while left:
+        node = next(n for n in left if ready.issuperset(n.inputs))
+        left.remove(node)
+        out.append(node)
+        ready.update(node.outputs)
+    return tuple(out)

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan: which engines, and how much each is shared, so that an event fits its clocks and its latency.
+
+Every product of a layer with its inputs can be built at once (shifts and adds) or folded: a few inputs per clock.
+From the fastest plan on, the step that saves most of the part per clock of latency is taken as long as the budget
+lasts; then all steps are looked at again.  The same input gives the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from l1ml.errors import ConfigError, TimingError
+from l1ml.graph.program import TensorProgram
+from l1ml.plan import cost
+from l1ml.plan.cost import Resources
+from l1ml.plan.network import EngineNode, MapNode
+from l1ml.plan.streamer import lay_out
+from l1ml.plan.streams import Raster
+from l1ml.plan.timing import Measure, Timed, time_network
+from l1ml.types.arrays import IntArray
+
+SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
+"""Clocks that a folded product may take."""
+
+PARALLEL = 0
+"""Instead of slices: all products at once."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a plan must keep.
+
+    Args:
+        interval: clocks between two events.
+        latency: clocks of the core from the first beat to the output, None for no limit.
+        part: FPGA, for what is scarce.
+        period_ns: of the clock.
+        pins: slices per layer that the user asks for; `PARALLEL` for all at once.
+    """
+
+    interval: int
+    latency: int | None
+    part: str
+    period_ns: float
+    pins: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network of engines in time, and what it takes.
+
+    Args:
+        timed: engines and times.
+        slices: per step of the program that is a product: clocks it takes, `PARALLEL` for one without a fold.
+        split: per step before which a whole tensor is split: positions per beat.
+        parts: resources of every node, then of all waits together.
+    """
+
+    timed: Timed
+    slices: Mapping[int, int]
+    split: Mapping[int, int]
+    parts: tuple[Resources, ...]
+
+    @property
+    def total(self) -> Resources:
+        """All resources together."""
+        return sum(self.parts, Resources())
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product that could be folded, as it was met while engines were laid out."""
+
+    step: int
+    layer: str
+    n_in: int
+    n_out: int
+    phases: int
+
+
+class _Chosen:
+    """Choices with a record of what was asked."""
+
+    def __init__(self, program: TensorProgram, slices: Mapping[int, int], split: Mapping[int, int]) -> None:
+        self.program, self.slices, self.given_split = program, slices, split
+        self.products: dict[int, Product] = {}
+        self.splits: dict[int, int] = {}
+
+    def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
+        layer = self.program.steps[step].layer
+        self.products[step] = Product(step, layer, shape[0], shape[1], phases)
+        slices = self.slices.get(step, PARALLEL if phases == 1 else 1)
+        if slices == PARALLEL:
+            return None
+        return max(1, -(-shape[0] // slices))
+
+    def split(self, step: int, positions: int) -> int | None:
+        self.splits[step] = positions
+        return self.given_split.get(step)
+
+
+class Planner:
+    """Finds plans for one network.
+
+    Args:
+        program: the typed network.
+        raster: how its input arrives.
+        arrivals: clocks of the input beats.
+        goal: what a plan must keep.
+        measure: pipelines a body.
+        resources: what a pipelined body takes.
+    """
+
+    def __init__(
+        self,
+        program: TensorProgram,
+        raster: Raster,
+        arrivals: IntArray,
+        goal: Goal,
+        measure: Measure,
+        resources: Callable[[object], Resources],
+    ) -> None:
+        self.program, self.raster, self.arrivals, self.goal = program, raster, arrivals, goal
+        self.measure, self.resources = measure, resources
+        self.have = cost.of_part(goal.part)
+        self.tried: dict[tuple[tuple[int, int], ...], Plan | None] = {}
+        self.products: dict[int, Product] = {}
+        self.why: str | None = None
+
+    def plan(self) -> Plan:
+        """Return the cheapest plan found within interval and latency.
+
+        Raises:
+            TimingError: none keeps them; says which layer is in the way, and what would do.
+        """
+        split = self._splits()
+        start = self._fastest(split)
+        best = start
+        while True:
+            better = self._step(best, split)
+            if better is None:
+                return best
+            best = better
+
+    def front(self, plan: Plan) -> list[Plan]:
+        """Return the plans on the way from the fastest to the cheapest, by latency."""
+        goal, self.goal = self.goal, replace(self.goal, latency=None)
+        self.tried.clear()
+        found = [self._fastest(plan.split)]
+        while (better := self._step(found[-1], plan.split)) is not None:
+            found.append(better)
+        self.goal = goal
+        self.tried.clear()
+        return found
+
+    def _splits(self) -> dict[int, int]:
+        """Split whole tensors so far that their positions just fit the interval."""
+        split: dict[int, int] = {}
+        if self.goal.interval == 1:
+            return split
+        for _ in range(32):  # a split changes what comes behind it
+            chosen = _Chosen(self.program, {}, split)
+            lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+            new = {
+                step: -(-positions // self.goal.interval)
+                for step, positions in chosen.splits.items()
+                if step not in split
+            }
+            if not new:
+                return split
+            first = min(new)
+            split[first] = new[first]
+        return split
+
+    def _fastest(self, split: Mapping[int, int]) -> Plan:
+        chosen = _Chosen(self.program, {}, split)
+        lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+        self.products = chosen.products
+        slices = {
+            step: self._pinned(p, PARALLEL if p.phases == 1 else 1) for step, p in chosen.products.items()
+        }
+        made = self._made(slices, split)
+        if made is None:
+            raise TimingError(
+                self.why or "no plan keeps the interval",
+                where=("plan",),
+                fix="raise tmux or clock_mhz, or take more positions per beat (plan: {lanes: ...})",
+            )
+        limit = self.goal.latency
+        if limit is not None and made.timed.latency > limit:
+            raise TimingError(
+                f"the fastest plan takes {made.timed.latency} clocks from the first beat, the budget leaves {limit}; "
+                f"{self._slowest(made)}",
+                where=("latency_budget_ns",),
+                fix=f"raise the budget by {(made.timed.latency - limit) * self.goal.period_ns:.0f} ns, "
+                "or take more positions per beat (plan: {lanes: ...})",
+            )
+        return made
+
+    def _slowest(self, plan: Plan) -> str:
+        times, nodes = plan.timed.times, plan.timed.network.nodes
+        spans = [(int(times[n.outputs[0]][0]) - int(times[n.inputs[0]][0]), n) for n in nodes]
+        clocks, node = max(spans, key=lambda pair: pair[0])
+        name = node.layer if isinstance(node, EngineNode) else ", ".join(node.layers)
+        return f"{clocks} of them pass in {name}"
+
+    def _pinned(self, product: Product, otherwise: int) -> int:
+        return self.goal.pins.get(product.layer, otherwise)
+
+    def _step(self, plan: Plan, split: Mapping[int, int]) -> Plan | None:
+        """Return the plan with one product shared more that saves most per clock, None where nothing is saved."""
+        best: tuple[float, int, Plan] | None = None
+        weight = cost.weight(plan.total, self.have)
+        for number, slices in enumerate(self._neighbours(plan)):
+            made = self._made(slices, split)
+            if made is None or (self.goal.latency is not None and made.timed.latency > self.goal.latency):
+                continue
+            saved = weight - cost.weight(made.total, self.have)
+            if saved <= 1e-9:
+                continue
+            later = max(made.timed.latency - plan.timed.latency, 0)
+            rate = saved / (later + 0.25)
+            if best is None or (rate, -number) > (best[0], best[1]):
+                best = rate, -number, made
+        return None if best is None else best[2]
+
+    def _neighbours(self, plan: Plan) -> Iterator[dict[int, int]]:
+        for step, product in sorted(self.products.items()):
+            if product.layer in self.goal.pins:
+                continue
+            now = plan.slices[step]
+            for slices in SLICES:
+                if slices <= max(now, 1 if product.phases == 1 else 0) or slices > product.n_in:
+                    continue
+                yield {**plan.slices, step: slices}
+
+    def _made(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan | None:
+        key = tuple(sorted(slices.items()))
+        if key not in self.tried:
+            try:
+                self.tried[key] = self._build(slices, split)
+            except (TimingError, ConfigError) as error:
+                self.why = self.why or f"{error.what}"
+                self.tried[key] = None
+        return self.tried[key]
+
+    def _build(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan:
+        chosen = _Chosen(self.program, slices, split)
+        network = lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+        timed = time_network(network, self.arrivals, self.measure)
+        if timed.interval > self.goal.interval:
+            node = network.nodes[timed.slowest()]
+            name = node.layer if isinstance(node, EngineNode) else ", ".join(node.layers)
+            raise TimingError(
+                f"layer {name!r} needs {timed.interval} clocks per event, there are {self.goal.interval}"
+            )
+        parts = [
+            self.resources(timed.maps[k]) if isinstance(node, MapNode) else cost.of_engine(node.engine)
+            for k, node in enumerate(network.nodes)
+        ]
+        parts.append(_of_waits(timed))
+        used = {step: slices.get(step, PARALLEL) for step in chosen.products}
+        return Plan(timed, used, dict(split), tuple(parts))
+
+
+def _of_waits(timed: Timed) -> Resources:
+    total = Resources()
+    pairs = [*zip(timed.network.nodes, timed.waits, strict=True)]
+    for inputs, waits in [*((n.inputs, w) for n, w in pairs), (timed.network.outputs, timed.ends)]:
+        for stream, wait in zip(inputs, waits, strict=True):
+            if wait.buffer is not None:
+                total += cost.of_engine(wait.buffer)
+            elif wait.clocks:
+                total += cost.of_delay(timed.network.streams[stream].bits, wait.clocks)
+    return total
+
+
+def rasters(shape: tuple[int, ...], most: int) -> list[Raster]:
+    """Return the ways in which an input can arrive as beats, the fewest lanes first.
+
+    Args:
+        shape: of one event; the last axis holds the elements of a position.
+        most: largest number of positions per beat.
+    """
+    if len(shape) < 2 or int(np.prod(shape[:-1])) < 2 or len(shape) > 3:
+        return []
+    rows, columns = (1, shape[0]) if len(shape) == 2 else shape[:2]
+    return [Raster(rows, columns, lanes) for lanes in range(1, min(columns, most) + 1)]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What engines cost, by formulas made for comparing plans; `docs/streams.md` sets them beside Yosys.
+
+The weighted cost is the share of the part that a block takes, summed over its kinds of resources: what the part has
+least of counts most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from l1ml.plan.align import AlignEngine
+from l1ml.plan.fold import FoldEngine
+from l1ml.plan.reduce import ReduceEngine
+from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.window import WindowEngine
+
+RAM_DEPTH = 64
+"""Words of a LUT used as memory."""
+
+BLOCK_BITS = 36_864
+BLOCK_WIDTH = 72
+BLOCK_DEPTH = 512
+
+
+@dataclass(frozen=True)
+class Resources:
+    """LUT, flip-flops, DSP blocks and block RAMs of 36 kbit."""
+
+    lut: int = 0
+    ff: int = 0
+    dsp: int = 0
+    bram: float = 0.0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram + other.bram
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain data for JSON."""
+        return {"lut": self.lut, "ff": self.ff, "dsp": self.dsp, "bram": self.bram}
+
+
+PARTS = {
+    "xcvu13p": Resources(1_728_000, 3_456_000, 12_288, 2_688),
+    "xcvu9p": Resources(1_182_240, 2_364_480, 6_840, 2_160),
+    "xcvu7p": Resources(788_160, 1_576_320, 4_560, 1_440),
+    "xcku115": Resources(663_360, 1_326_720, 5_520, 2_160),
+    "xcku15p": Resources(522_720, 1_045_440, 1_968, 984),
+    "xc7vx690t": Resources(433_200, 866_400, 3_600, 1_470),
+}
+"""What a part has, by the beginning of its name; Xilinx DS890, DS180."""
+
+
+def of_part(part: str) -> Resources:
+    """Return what a part has; of one that is not listed, what a VU9P has."""
+    return next((have for name, have in PARTS.items() if part.lower().startswith(name)), PARTS["xcvu9p"])
+
+
+def weight(used: Resources, have: Resources) -> float:
+    """Return the summed shares of a part."""
+    return used.lut / have.lut + used.ff / have.ff + used.dsp / have.dsp + used.bram / have.bram
+
+
+@singledispatch
+def of_engine(engine: object) -> Resources:
+    """Return what an engine takes."""
+    return Resources()
+
+
+@of_engine.register
+def _window(engine: WindowEngine) -> Resources:
+    beat = engine.lanes * engine.pixel_bits
+    depth = engine.dilation[0] * engine.beats_per_row
+    waiting = (engine.kernel[0] - 1) * beat if depth > 1 else 0
+    held = engine.lead + -(-engine.padding[1][0] // engine.lanes) + 1
+    ff = engine.kernel[0] * held * beat + (engine.kernel[0] - 1) * beat + 40
+    pixels = engine.kernel[0] * engine.region_columns * engine.pixel_bits
+    masks = pixels if any(any(pair) for pair in engine.padding) else 0
+    if waiting * depth > BLOCK_BITS // 4 and depth > 2 * RAM_DEPTH:
+        blocks = -(-waiting // BLOCK_WIDTH) * -(-depth // BLOCK_DEPTH)
+        return Resources(60 + masks, ff, 0, blocks)
+    return Resources(60 + masks + int(1.15 * waiting * -(-depth // RAM_DEPTH)), ff)
+
+
+@of_engine.register
+def _fold(engine: FoldEngine) -> Resources:
+    weight_bits = 2 if engine.ternary else engine.weight_bits
+    product = engine.input_bits + weight_bits
+    multipliers = engine.n_out * engine.per_clock
+    rom = engine.word_bits * -(-engine.words // RAM_DEPTH) if engine.rom == "lut" else 0
+    bram = 0.0
+    if engine.rom == "block":
+        bram = -(-engine.word_bits // BLOCK_WIDTH) * max(1, -(-engine.words // BLOCK_DEPTH))
+    tree = engine.n_out * (engine.per_clock - 1) * product
+    inputs = len(engine.kept) * engine.input_bits
+    sums = engine.n_out * engine.acc_bits
+    each = (
+        0 if engine.style == "dsp" else product if engine.ternary else 0.6 * weight_bits * engine.input_bits
+    )
+    lut = int(multipliers * each + rom + tree + inputs + sums)
+    ff = inputs + sums * 2 + (engine.word_bits if engine.rom == "lut" else 0)
+    ff += multipliers * product * min(1, engine.multiplier_stages)
+    ff += int(tree * engine.tree_stages / max(1, (engine.per_clock - 1).bit_length()))
+    return Resources(lut, ff, multipliers if engine.style == "dsp" and not engine.ternary else 0, bram)
+
+
+@of_engine.register
+def _reduce(engine: ReduceEngine) -> Resources:
+    bits = engine.channels * engine.result_bits
+    return Resources(bits * engine.lanes + 10, bits + 20)
+
+
+@of_engine.register
+def _split(engine: SplitEngine) -> Resources:
+    bits = engine.positions * engine.position_bits
+    return Resources(bits if engine.beats > 1 else 0, bits + 10)
+
+
+@of_engine.register
+def _collect(engine: CollectEngine) -> Resources:
+    return Resources(10, engine.positions * engine.position_bits + 10)
+
+
+@of_engine.register
+def _align(engine: AlignEngine) -> Resources:
+    lut = int(1.15 * engine.width * -(-engine.depth // RAM_DEPTH)) + 30
+    return Resources(lut, engine.width + 30)
+
+
+def of_delay(width: int, clocks: int) -> Resources:
+    """Return what a delay of a stream takes: shift registers in LUTs behind the first clocks."""
+    if clocks <= 2:
+        return Resources(0, clocks * (width + 2))
+    return Resources((width + 1) * -(-(clocks - 1) // 32), width + 2 + clocks)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines connected by streams: what a plan consists of, before it is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from l1ml.graph.primitives import Primitive
+from l1ml.graph.program import TensorProgram, TensorStep
+from l1ml.graph.tensor import TensorType
+from l1ml.plan.streams import Stream
+from l1ml.types.arrays import IntArray
+
+
+class Engine(Protocol):
+    """What the engines of this package have in common."""
+
+    MODULE: ClassVar[str]
+
+    def parameters(self) -> dict[str, int]:
+        """Return the parameters of the SystemVerilog module."""
+
+    def times(self, arrivals: IntArray) -> IntArray:
+        """Return the clock of every output beat of a lone event, given those of its input beats."""
+
+    def busy(self, arrivals: IntArray) -> int:
+        """Return the least clocks between two events."""
+
+    def emulate(self, beats: IntArray) -> IntArray:
+        """Return what comes out: (events, beats, groups, elements) in and out."""
+
+
+@dataclass(frozen=True, eq=False)
+class BeatInput:
+    """An input of a body: the elements of a beat, each with its own range."""
+
+    name: str
+    type: TensorType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a beat."""
+        return self.type.shape
+
+
+@dataclass(eq=False)
+class Body:
+    """What a Map computes for every beat: a typed network of its own, while it grows.
+
+    Args:
+        sources: streams that it reads, all with the same raster.
+        inputs: types of their beats.
+    """
+
+    sources: tuple[int, ...]
+    inputs: tuple[TensorType, ...]
+    steps: list[TensorStep] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    marks: list[tuple[str, int]] = field(default_factory=list)
+
+    def type_of(self, tensor: int) -> TensorType:
+        """Return the type of a tensor; the inputs come first."""
+        first = len(self.inputs)
+        return self.inputs[tensor] if tensor < first else self.steps[tensor - first].type
+
+    def add(self, op: Primitive, sources: Sequence[int], layer: str) -> int:
+        """Append a primitive; return its tensor."""
+        kind = op.infer(*(self.type_of(s) for s in sources))
+        self.steps.append(TensorStep(op, tuple(sources), layer, kind))
+        return len(self.inputs) + len(self.steps) - 1
+
+    def program(self) -> TensorProgram:
+        """Return the network of a beat: what nobody reads is left out."""
+        needed, first = set(self.outputs), len(self.inputs)
+        for number in reversed(range(len(self.steps))):
+            if first + number in needed:
+                needed.update(self.steps[number].sources)
+        place = {tensor: tensor for tensor in range(first)}
+        steps: list[TensorStep] = []
+        for number, step in enumerate(self.steps):
+            if first + number in needed:
+                place[first + number] = first + len(steps)
+                steps.append(
+                    TensorStep(step.op, tuple(place[s] for s in step.sources), step.layer, step.type)
+                )
+        ports = tuple(BeatInput(f"beat{k}", kind) for k, kind in enumerate(self.inputs))
+        outputs = tuple((f"out{k}", place[t]) for k, t in enumerate(self.outputs))
+        marks = tuple((name, place[t]) for name, t in self.marks if t in place)
+        return TensorProgram(ports, tuple(steps), outputs, marks)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class MapNode:
+    """A pipelined body, applied to every beat.
+
+    Args:
+        layers: whose steps it holds, in order.
+        program: the network of a beat.
+        inputs: streams, joined beat by beat.
+        outputs: streams, all valid at the same time.
+    """
+
+    layers: tuple[str, ...]
+    program: TensorProgram
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class EngineNode:
+    """A stateful engine.
+
+    Args:
+        layer: whose it is.
+        engine: its parameters, times and meaning.
+        inputs: the stream it reads.
+        outputs: the stream it makes.
+        ups: zeros appended to every element of a position at its input, (elements,); None for engines that only
+            store positions.
+        input_bits: bits of every element at the input of such an engine, after that.
+        result_bits: bits of every result on its output; 0 where positions come out as they went in.
+        drops: zeros dropped from the low end of every result, (elements,).
+    """
+
+    layer: str
+    engine: Engine
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    ups: IntArray | None = None
+    input_bits: int = 0
+    result_bits: int = 0
+    drops: IntArray | None = None
+
+
+Node = MapNode | EngineNode
+
+
+@dataclass(frozen=True, eq=False)
+class EngineNetwork:
+    """Engines in order; stream 0 is the input of the block.
+
+    Args:
+        streams: all of them.
+        nodes: every stream but the first is made by one node, from earlier ones.
+        outputs: stream of every output of the network.
+    """
+
+    streams: tuple[Stream, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+
+    def maker(self, stream: int) -> int | None:
+        """Return the number of the node that makes a stream, None for the input."""
+        return next((k for k, node in enumerate(self.nodes) if stream in node.outputs), None)
+
+    def emulate(self, beats: IntArray) -> list[IntArray]:
+        """Return the codes of the outputs, on the grids of their streams.
+
+        Args:
+            beats: codes of stream 0, (events, beats, groups, elements).
+
+        Returns:
+            One array per output, same axes.
+        """
+        held: dict[int, IntArray] = {0: beats}
+        for node in self.nodes:
+            if isinstance(node, MapNode):
+                made = self._mapped(node, [held[s] for s in node.inputs])
+            else:
+                made = [self._through(node, held[node.inputs[0]])]
+            held.update(zip(node.outputs, made, strict=True))
+        return [held[s] for s in self.outputs]
+
+    def _mapped(self, node: MapNode, xs: list[IntArray]) -> list[IntArray]:
+        events, beats = xs[0].shape[:2]
+        flat = [x.reshape(events * beats, *x.shape[2:]) for x in xs]
+        tensors = [t for _, t in node.program.outputs]
+        made = node.program.emulate(flat, tensors)
+        out = []
+        for number, tensor, codes in zip(node.outputs, tensors, made, strict=True):
+            stream, kind = self.streams[number], node.program.type_of(tensor)
+            shape = (stream.groups, stream.elements)
+            up = stream.type.frac - kind.frac.reshape(shape)
+            out.append((codes.reshape(-1, *shape) << up).reshape(events, beats, *shape))
+        return out
+
+    def _through(self, node: EngineNode, x: IntArray) -> IntArray:
+        made = node.engine.emulate(x if node.ups is None else x << node.ups)
+        stream = self.streams[node.outputs[0]]
+        made = made.reshape(len(made), stream.raster.beats, stream.groups, stream.elements)
+        return made if node.drops is None else np.asarray(made >> node.drops)

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a typed network to engines: which tensor travels as beats, and where beats are gathered.
+
+The third reading of the typed program, beside emulator and lowering.  A tensor whose positions all get the same
+treatment stays on its stream; what mixes positions needs an engine: windows a line buffer, sums over positions an
+accumulator, a dense layer behind a stream a folded one.  Everything else gathers the event first, which is always
+possible and never wrong, only larger.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from l1ml.errors import ConfigError, ModelError, RangeError
+from l1ml.graph import primitives as p
+from l1ml.graph.program import TensorProgram, TensorStep
+from l1ml.graph.tensor import TensorType
+from l1ml.plan.beat import on_beats, with_lanes
+from l1ml.plan.bodies import Bodies
+from l1ml.plan.folding import fold_of, reduce_of
+from l1ml.plan.moves import Origin
+from l1ml.plan.network import Body, EngineNetwork
+from l1ml.plan.streams import WHOLE, Raster, Stream
+from l1ml.plan.values import Choices, Fixed, Local, Mixed, Value
+from l1ml.plan.window import WindowEngine
+from l1ml.types.fixed import Overflow, Rounding
+
+
+def lay_out(
+    program: TensorProgram, raster: Raster, choices: Choices, period_ns: float = 5.0
+) -> EngineNetwork:
+    """Return the engines of a network.
+
+    Args:
+        program: the typed network.
+        raster: how its input arrives: the positions are its leading axes; `WHOLE` for all at once.
+        choices: what is folded and split.
+        period_ns: of the clock; engines take their registers by it.
+
+    Raises:
+        ModelError: the raster does not fit the input.
+    """
+    return _Layout(program, raster, choices, period_ns).network()
+
+
+class _Layout(Bodies):
+    def network(self) -> EngineNetwork:
+        """Read the program, step by step."""
+        for tensor, step in self.program.numbered():
+            self.number, self.layer = tensor - len(self.program.inputs), step.layer
+            self.values.append(self._step(step, [self.values[s] for s in step.sources]))
+        self.layer = "outputs"
+        ends = [self._output(t) for _, t in self.program.outputs]
+        return EngineNetwork(tuple(self.streams), self._finished(), tuple(ends))
+
+    # Steps.
+
+    def _step(self, step: TensorStep, xs: list[Value]) -> Value:
+        if all(isinstance(x, Fixed) for x in xs):
+            return self._constant(step, [x for x in xs if isinstance(x, Fixed)])
+        if isinstance(step.op, p.Move):
+            return self._move(step, xs[0])
+        made = self._special(step, xs)
+        if made is None:
+            made = self._mapped(step, xs)
+        if made is None:
+            made = self._mapped(step, [x if isinstance(x, Fixed) else self._whole(x) for x in xs])
+        if made is None:
+            raise ModelError(
+                f"a step {type(step.op).__name__} cannot be laid out", where=(step.layer,)
+            )  # pragma: no cover
+        return made
+
+    def _constant(self, step: TensorStep, xs: list[Fixed]) -> Fixed:
+        if isinstance(step.op, p.Constant):
+            return Fixed(step.op, step.type)
+        codes = step.op.emulate([x.op.codes[None] for x in xs], [x.type for x in xs])
+        op = p.Constant(np.broadcast_to(codes, (1, *step.type.shape))[0], step.type.frac)
+        return Fixed(op, step.type)
+
+    def _mapped(self, step: TensorStep, xs: list[Value]) -> Local | None:
+        """Append a step to a body; None where it mixes positions, or meets something else than its own stream."""
+        known = [x for x in xs if isinstance(x, Local | Fixed)]
+        if len(known) < len(xs):
+            return None
+        locals_ = [x for x in known if isinstance(x, Local)]
+        full = step.op.shape_of(*(x.shape if isinstance(x, Local) else x.type.shape for x in known))
+        elementwise = isinstance(step.op, p.Combine | p.Compare | p.Select)
+        shape = full if elementwise else locals_[0].shape
+        rank = len(shape)
+        seen = self._common(step, locals_, shape)
+        if seen is None:
+            return None
+        raster, axes = seen
+        op = on_beats(step.op, shape, axes)
+        if op is None:
+            return None
+        body, tensors = self._joined(locals_)
+        given, it = [], iter(tensors)
+        for x in known:
+            if isinstance(x, Local):
+                given.append(self._ranked(step.op, body, next(it), x, rank))
+                continue
+            fixed = self._fixed(body, x, raster, axes, rank)
+            if fixed is None:
+                return None
+            given.append(fixed)
+        if isinstance(op, p.Rescale | p.Steps | p.Lookup):
+            source = self.program.type_of(step.sources[0])
+            grid = self._same_grid(body, given[0], source, axes)
+            if grid is None:
+                return None
+            given[0] = grid
+        steps = len(body.steps)
+        try:
+            tensor = self._added(body, op, tuple(given))
+        except (RangeError, ModelError):
+            del body.steps[steps:]
+            if raster.whole:
+                raise
+            return None
+        return Local(raster, tuple(full), axes, body, tensor)
+
+    def _common(
+        self, step: TensorStep, xs: list[Local], shape: tuple[int, ...]
+    ) -> tuple[Raster, tuple[int, ...]] | None:
+        """Return raster and streamed axes that all operands share, None where they differ."""
+        first, rank = xs[0], len(shape)
+        right = {tuple(a - len(x.shape) for a in x.axes) for x in xs}
+        if any(x.raster != first.raster for x in xs) or len(right) != 1:
+            return None
+        axes = tuple(rank + a for a in next(iter(right)))
+        concat = isinstance(step.op, p.Concat)
+        for x in xs:
+            if not concat and any(x.shape[a - rank] != shape[a] for a in axes):
+                return None
+        return first.raster, axes
+
+    def _joined(self, xs: list[Local]) -> tuple[Body, list[int]]:
+        """Return a body that has all the tensors."""
+        if len({id(x.body) for x in xs}) == 1:
+            return xs[0].body, [x.tensor for x in xs]
+        numbers = [self._flowing(x) for x in xs]
+        sources = tuple(dict.fromkeys(numbers))
+        body = self._body(*sources)
+        tensors = []
+        for x, number in zip(xs, numbers, strict=True):
+            at, groups = sources.index(number), x.raster.lanes
+            inner = x.inner
+            tensors.append(at if len(inner) == 1 else self._added(body, p.Reshape((groups, *inner)), (at,)))
+        return body, tensors
+
+    def _ranked(self, op: p.Primitive, body: Body, tensor: int, x: Local, rank: int) -> int:
+        """Give a tensor as many axes as the others, behind that of the lanes."""
+        missing = rank - len(x.shape)
+        if not missing or not isinstance(op, p.Combine | p.Compare | p.Select):
+            return tensor
+        kind = body.type_of(tensor)
+        return self._added(body, p.Reshape((kind.shape[0], *(1,) * missing, *kind.shape[1:])), (tensor,))
+
+    def _fixed(self, body: Body, x: Fixed, raster: Raster, axes: tuple[int, ...], rank: int) -> int | None:
+        missing = rank - len(x.type.shape)
+        shape = (1,) * max(missing, 0) + x.type.shape
+        op = p.Constant(x.op.codes.reshape(shape), np.broadcast_to(x.op.frac, x.type.shape).reshape(shape))
+        one = on_beats(op, shape, axes)
+        if one is None:
+            return None
+        assert isinstance(one, p.Constant)
+        inner = tuple(n for a, n in enumerate(shape) if a not in axes)
+        return self._added(body, with_lanes(one, raster.lanes, inner), ())
+
+    def _same_grid(self, body: Body, tensor: int, kind: TensorType, axes: tuple[int, ...]) -> int | None:
+        """Bring a tensor to the grid that a table of the program was made for."""
+        frac = np.unique(kind.frac, axis=None)
+        grid = kind.frac
+        for axis in axes:
+            first = np.take(grid, [0], axis=axis)
+            if not np.array_equal(np.broadcast_to(first, grid.shape), grid):
+                return None
+            grid = first
+        grid = (
+            grid.reshape([n for a, n in enumerate(grid.shape) if a not in axes])
+            if len(frac) > 1
+            else frac[:1]
+        )
+        own = body.type_of(tensor)
+        wanted = np.broadcast_to(grid, own.shape)
+        if np.array_equal(own.frac, wanted):
+            return tensor
+        up, down = np.maximum(wanted - own.frac, 0), np.maximum(own.frac - wanted, 0)
+        if bool((((own.lo | own.hi) & ((1 << down) - 1)) != 0).any()):
+            return None
+        lo, hi = (own.lo >> down) << up, (own.hi >> down) << up
+        op = p.Requantize(lo, hi, wanted, Rounding.TRN, Overflow.SAT)
+        return self._added(body, op, (tensor,))
+
+    # Moves.
+
+    def _move(self, step: TensorStep, x: Value) -> Value:
+        op = step.op
+        assert isinstance(op, p.Move)
+        assert not isinstance(x, Fixed)
+        if isinstance(op, p.Window):
+            made = self._window(op, x)
+            if made is not None:
+                return made
+        base = x.base if isinstance(x, Mixed) else x
+        if base.raster.whole and isinstance(x, Local):
+            return self._moved_whole(op, x)
+        origin = x.origin if isinstance(x, Mixed) else Origin.of(x.shape, x.axes)
+        moved = origin.moved(op.indices(origin.position.shape))
+        axes = moved.streamed_axes(base.raster.positions)
+        inner = None if axes is None else moved.of_one_position(axes)
+        if axes is None or inner is None:
+            return Mixed(base, moved)
+        return Local(base.raster, moved.position.shape, axes, base.body, self._taken(base, inner))
+
+    def _moved_whole(self, op: p.Move, x: Local) -> Local:
+        indices = op.indices(x.shape)
+        tensor = self._taken(x, indices)
+        return Local(x.raster, indices.shape, (), x.body, tensor)
+
+    def _window(self, op: p.Window, x: Value) -> Local | None:
+        base = x.base if isinstance(x, Mixed) else x
+        assert isinstance(base, Local)
+        axes = len(op.kernel)
+        pads = op.padding
+        if isinstance(x, Mixed):
+            sizes = tuple(base.shape[a] for a in base.axes)
+            more = x.origin.padding(sizes, prod(base.inner)) if len(sizes) == axes else None
+            if more is None or base.axes != tuple(range(axes)):
+                return None
+            pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True))
+            full: tuple[int, ...] = (*sizes, prod(base.inner))
+        else:
+            full = base.shape
+        if base.raster.whole and isinstance(x, Local) and axes in (1, 2) and prod(op.kernel) > 1:
+            base = self._split_image(base, axes)
+        if base.raster.whole or base.axes != tuple(range(axes)) or axes > 2 or len(base.inner) != 1:
+            return None
+        if op.edge and any(any(pair) for pair in pads):
+            return None
+        if prod(op.kernel) == 1 and prod(op.strides) == 1 and not any(any(pair) for pair in pads):
+            return base
+        return self._windowed(op, base, pads, full)
+
+    def _windowed(
+        self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...], full: tuple[int, ...]
+    ) -> Local | None:
+        source = self._flowing(x)
+        stream, raster = self.streams[source], x.raster
+        flat = len(op.kernel) == 1
+        two = [(1, v[0]) if flat else (v[0], v[1]) for v in (op.kernel, op.strides, op.dilation)]
+        pad2 = ((0, 0), pads[0]) if flat else (pads[0], pads[1])
+        try:
+            engine = WindowEngine(
+                rows=raster.rows, columns=raster.columns, lanes=raster.lanes,
+                pixel_bits=max(1, stream.position_bits), kernel=two[0], strides=two[1], dilation=two[2], padding=pad2,
+            )  # fmt: skip
+        except ConfigError:
+            return None
+        plain = p.Window(op.kernel, op.strides, op.dilation, pads, op.edge)
+        counts = plain.positions(full)
+        rows, columns = (1, *counts) if flat else counts
+        (kr, kc), (_, sc), (_, dc) = two
+        lanes = max(1, raster.lanes // sc) if raster.lanes % sc == 0 else 1
+        lanes = min(lanes, columns)
+        width = (engine_lanes(raster.lanes, sc) - 1) * sc + (kc - 1) * dc + 1
+        kind = stream.type
+        if any(any(pair) for pair in pads):
+            kind = TensorType(np.minimum(kind.lo, 0), np.maximum(kind.hi, 0), kind.frac)
+        made = Raster(rows, columns, lanes)
+        number = self._engine(engine, source, Stream(made, kind, kr * width))
+        body = self._body(number)
+        channels = stream.elements
+        lane, tap_r, tap_c, channel = np.ogrid[:lanes, :kr, :kc, :channels]
+        pixel = tap_r * width + lane * sc + tap_c * dc
+        taken = (pixel * channels + channel).reshape(lanes, kr * kc * channels)
+        tensor = self._added(body, p.Take(taken), (0,))
+        return Local(made, (*counts, kr * kc * channels), x.axes, body, tensor)
+
+    # What needs an engine.
+
+    def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
+        if isinstance(step.op, p.ConstMatmul):
+            return self._product(step.op, xs[0])
+        if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
+            return self._reduced(step.op, xs[0])
+        return None
+
+    def _product(self, op: p.ConstMatmul, x: Value) -> Local | None:
+        if isinstance(x, Fixed):
+            return None
+        if isinstance(x, Mixed):
+            return self._summed_up(op, x)
+        if x.raster.whole and len(x.shape) > 1 and prod(x.shape[:-1]) > 1:
+            x = self._split(x)
+        if x.raster.lanes != 1 or len(x.inner) != 1 or len(x.shape) - 1 in x.axes:
+            return self._mapped_as(op, x)
+        per_clock = self.choices.fold(self.number, (op.matrix.shape[0], op.matrix.shape[1]), 1)
+        if per_clock is None:
+            return self._mapped_as(op, x)
+        source = self._flowing(x)
+        node = fold_of(op, self.streams[source], op.matrix[None], per_clock, self.period_ns)
+        number = self._engine(
+            node.engine, source, Stream(x.raster, node.type), ups=node.ups, input_bits=node.input_bits,
+            result_bits=node.result_bits, drops=node.drops,
+        )  # fmt: skip
+        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
+
+    def _mapped_as(self, op: p.ConstMatmul, x: Local) -> Local | None:
+        body_op = on_beats(op, x.shape, x.axes)
+        if body_op is None:
+            return None
+        tensor = self._added(x.body, body_op, (x.tensor,))
+        return Local(x.raster, (*x.shape[:-1], op.matrix.shape[1]), x.axes, x.body, tensor)
+
+    def _summed_up(self, op: p.ConstMatmul, x: Mixed) -> Local | None:
+        """Fold a product over all positions of a stream: other weights for every beat."""
+        base, origin = x.base, x.origin
+        if origin.position.ndim != 1 or bool((origin.position < 0).any()) or base.raster.whole:
+            return None
+        lanes, beats, inner = base.raster.lanes, base.raster.beats, prod(base.inner)
+        per_clock = self.choices.fold(self.number, (lanes * inner, op.matrix.shape[1]), beats)
+        if per_clock is None:
+            return None
+        weights = np.zeros((beats, lanes, inner, op.matrix.shape[1]), dtype=np.int64)
+        slots = base.raster.slots()
+        beat, lane = (np.zeros(base.raster.positions, dtype=np.int64) for _ in range(2))
+        for b, line in enumerate(slots):
+            for k, position in enumerate(line):
+                if position >= 0:
+                    beat[position], lane[position] = b, k
+        at = origin.position
+        np.add.at(weights, (beat[at], lane[at], origin.inner), op.matrix)
+        source = self._flowing(base)
+        node = fold_of(
+            op, self.streams[source], weights.reshape(beats, lanes * inner, -1), per_clock, self.period_ns
+        )
+        number = self._engine(
+            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
+            result_bits=node.result_bits, drops=node.drops,
+        )  # fmt: skip
+        return self._on_stream(number, (op.matrix.shape[1],), ())
+
+    def _reduced(self, op: p.Reduce, x: Local) -> Local | None:
+        last = len(x.shape) - 1
+        if x.raster.whole or x.axes != (last,):
+            return None
+        source = self._flowing(x)
+        node = reduce_of(op, self.streams[source])
+        number = self._engine(
+            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
+            result_bits=node.result_bits, drops=node.drops,
+        )  # fmt: skip
+        return self._on_stream(number, x.shape[:-1], ())
+
+    def _output(self, tensor: int) -> int:
+        value = self.values[tensor]
+        if isinstance(value, Fixed):
+            raise ModelError("an output is a constant", where=(self.layer,), fix="remove it from the network")
+        whole = self._whole(value)
+        wanted = self.program.type_of(tensor)
+        made = self._same_grid(whole.body, whole.tensor, wanted, ())
+        assert made is not None
+        return self._flowing(Local(whole.raster, whole.shape, (), whole.body, made))
+
+
+def engine_lanes(lanes: int, stride: int) -> int:
+    """Return how many windows a beat of a window engine holds."""
+    return lanes // stride if lanes % stride == 0 else 1

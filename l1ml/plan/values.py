@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of a tensor while engines are laid out: on a stream, out of order, or constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from l1ml.graph import primitives as p
+from l1ml.graph.tensor import TensorType
+from l1ml.plan.moves import Origin
+from l1ml.plan.network import Body
+from l1ml.plan.streams import Raster
+
+
+class Choices(Protocol):
+    """What the plan decides while the engines are laid out."""
+
+    def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
+        """Return how many inputs a folded product takes per clock, None for all in parallel.
+
+        Args:
+            step: number of the step in the program.
+            shape: (n_in, n_out) per beat.
+            phases: beats that are summed up.
+        """
+
+    def split(self, step: int, positions: int) -> int | None:
+        """Return into how many positions per beat a whole tensor is split before a step, None to leave it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """A tensor on a stream: a tensor of a body, of shape (groups, *what is not streamed)."""
+
+    raster: Raster
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    body: Body
+    tensor: int
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """Shape of a position."""
+        return tuple(n for a, n in enumerate(self.shape) if a not in self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Elements of a tensor on a stream in an order that no beat has yet."""
+
+    base: Local
+    origin: Origin
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """A constant."""
+
+    op: p.Constant
+    type: TensorType
+
+
+Value = Local | Mixed | Fixed

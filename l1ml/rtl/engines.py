@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints a timed engine network: one module per Map, and the core that connects the engines."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from l1ml import assets
+from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
+from l1ml.plan.network import EngineNode, MapNode
+from l1ml.plan.timing import Timed, Wait
+from l1ml.rtl import wiring
+from l1ml.rtl.systemverilog import Core, LinkFacts, link_constants, package_text, print_core
+from l1ml.rtl.wiring import LINE, Lane
+from l1ml.schedule.pipeline import Pipeline
+
+BEAT_DELAY = "l1ml_beat_delay"
+ALIGN = "l1ml_align"
+INSIDE = {"l1ml_fold": ("l1ml_multiply", "l1ml_tree", "l1ml_weights"), "l1ml_reduce": ("l1ml_tree",)}
+"""Cells that engines are made of, beside l1ml_delay."""
+
+
+@dataclass(frozen=True)
+class StreamedCore:
+    """Names of a streamed core.
+
+    Args:
+        module: name of the core's module.
+        digest: of the network, 64 hex digits.
+        clock_mhz: clock it is made for.
+        interval: clocks between two events.
+    """
+
+    module: str
+    digest: str
+    clock_mhz: float
+    interval: int
+
+    def map_module(self, node: int) -> str:
+        """Return the module of a Map."""
+        return f"{self.module}_map{node}"
+
+
+def print_network(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> dict[str, str]:
+    """Return the SystemVerilog of all modules by name of the module, the core last."""
+    out = {}
+    for number, pipe in pipes.items():
+        module = core.map_module(number)
+        names = tuple(f"x_{k}" for k in range(len(pipe.flow.inputs)))
+        out[module] = print_core(Core(module, names, core.digest), pipe)
+    out[core.module] = "\n".join(_Printer(core, timed, pipes).lines()) + "\n"
+    return out
+
+
+def cell_text(cell: str) -> str:
+    """Return the source of a library cell."""
+    return assets.path("firmware", "rtl", "sv", f"{cell}.sv").read_text(encoding="utf-8")
+
+
+def print_package(core: StreamedCore, timed: Timed, out_width: int, link: LinkFacts) -> str:
+    """Return the package: latency, interval, widths and digest as constants."""
+    first = timed.network.streams[0]
+    constants = [
+        ("LATENCY", timed.latency, "clocks of the core, from the first beat of an event to valid_o"),
+        ("INTERVAL", timed.interval, "least clocks between two events at the core"),
+        ("BEATS", first.raster.beats, "beats of an event"),
+        ("INPUT_WIDTH", first.bits, "bits of data_i, a beat"),
+        ("OUTPUT_WIDTH", out_width, "bits of data_o"),
+        *link_constants(link),
+        ("CLOCK_KHZ", round(core.clock_mhz * 1e3), "clock it is made for"),
+    ]
+    return package_text(core.module, f"{core.module}_pkg", core.digest, constants)
+
+
+def cells(timed: Timed) -> list[str]:
+    """Return the library cells that a network instantiates."""
+    found = {node.engine.MODULE for node in timed.network.nodes if isinstance(node, EngineNode)}
+    waits = [w for each in (*timed.waits, timed.ends) for w in each]
+    if any(w.buffer for w in waits):
+        found |= {ALIGN, BEAT_DELAY}
+    if any(w.clocks for w in waits):
+        found.add(BEAT_DELAY)
+    found |= {cell for module in list(found) for cell in INSIDE.get(module, ())}
+    return sorted(found | {"l1ml_delay"})
+
+
+class _Printer:
+    def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> None:
+        self.core, self.timed, self.pipes = core, timed, pipes
+        self.network = timed.network
+        self.valid = {0: ("valid_i", "start_i", "data_i")}
+
+    def lines(self) -> Iterator[str]:
+        yield from self._header()
+        for number, node in enumerate(self.network.nodes):
+            yield ""
+            yield from self._comment(number, node)
+            names = [self.valid[s] for s in node.inputs]
+            yield from self._waiting(f"n{number}", names, node.inputs, self.timed.waits[number])
+            if isinstance(node, MapNode):
+                yield from self._map(number, node, names)
+            else:
+                yield from self._engine(number, node, names[0])
+        yield from self._outputs()
+        yield ""
+        yield "endmodule"
+        yield ""
+        yield "`default_nettype wire"
+
+    def _header(self) -> Iterator[str]:
+        core, first = self.core, self.network.streams[0]
+        out = self._output_width()
+        times = self.timed.times[0]
+        beats = "1 beat" if first.raster.beats == 1 else f"{first.raster.beats} beats"
+        text = f"An event is {beats}: {first}. Beats of an event come at clocks {_times_text(times)}."
+        yield from (
+            "// SPDX-License-Identifier: Apache-2.0",
+            "//",
+            f"// {core.module}: engines connected by streams.",
+            f"// network {core.digest}",
+            "//",
+            *(f"// {line}" for line in textwrap.wrap(text, LINE - 3)),
+            f"// Latency {self.timed.latency} clocks from the first beat of an event to valid_o. An event may",
+            f"// come every {self.timed.interval} clocks; made for {core.interval}, at {core.clock_mhz:g} MHz.",
+            "// start_i marks the first beat, which also ends an event that is not complete: nothing comes of it.",
+            "// Nothing stalls: beats must come at the clocks above. data_o means nothing while valid_o is low.",
+            "//",
+            "// Names: n<k>_* leaves engine k, s<k>_data is stream k with its elements side by side, lowest first.",
+            "",
+            "`default_nettype none",
+            "",
+            f"module {core.module} #(",
+            "  // 1: a stage of a Map loads its registers only for a beat (saves power, one clock enable per",
+            "  // stage); 0: it loads every clock. Events come out the same.",
+            "  parameter bit HoldIdle = 1'b1",
+            ") (",
+            "  input  wire logic clk_i,",
+            "  input  wire logic rst_i, // synchronous, active high, clears valid and counters",
+            "  input  wire logic valid_i, // data_i holds a beat",
+            "  input  wire logic start_i, // it is the first of its event",
+            f"  input  wire logic [{first.bits - 1}:0] data_i,",
+            "  output logic valid_o,",
+            f"  output logic [{out - 1}:0] data_o",
+            ");",
+        )
+
+    def _comment(self, number: int, node: MapNode | EngineNode) -> Iterator[str]:
+        times = self.timed.times[node.outputs[0]]
+        if isinstance(node, MapNode):
+            what = "wires" if number not in self.pipes else f"Map of {self.pipes[number].stages} stages"
+            text = f"{number}: {what} for {', '.join(node.layers) or 'the layer behind'}."
+        else:
+            text = f"{number}: {node.engine.MODULE.removeprefix('l1ml_').capitalize()} for {node.layer}."
+        streams = "; ".join(str(self.network.streams[s]) for s in node.outputs)
+        text += f" Out: {streams}; clocks {_times_text(times)}."
+        yield from (f"  // {line}" for line in textwrap.wrap(text, LINE - 5))
+
+    def _waiting(
+        self, stem: str, names: list[tuple[str, str, str]], streams: Sequence[int], waits: Sequence[Wait]
+    ) -> Iterator[str]:
+        """Print what makes the inputs of a node wait for each other; ``names`` become those after the wait."""
+        pace = next(k for k, w in enumerate(waits) if w.buffer is None)
+        buffered = any(w.buffer is not None for w in waits)
+        valid, start, _ = names[pace]
+        reads = waits[pace].clocks - 1  # buffers are read a clock before all leave
+        if buffered and reads:
+            yield from _signals(f"{stem}_read", 1)
+            yield from _delay(f"{stem}_read", 1, reads, valid, start, "1'b0")
+            valid, start = f"{stem}_read_valid", f"{stem}_read_start"
+        for k, (wait, stream) in enumerate(zip(waits, streams, strict=True)):
+            own, bits = f"{stem}_in{k}", self.network.streams[stream].bits
+            if wait.buffer is not None:
+                yield f"  logic [{bits - 1}:0] {own}_data;"
+                yield from _instance(
+                    ALIGN, wait.buffer.parameters(), f"{own}_align",
+                    {
+                        "clk_i": "clk_i", "rst_i": "rst_i", "write_valid_i": names[k][0], "write_data_i": names[k][2],
+                        "read_valid_i": valid, "read_start_i": start, "data_o": f"{own}_data",
+                    },
+                )  # fmt: skip
+                names[k] = (names[k][0], names[k][1], f"{own}_data")
+            elif wait.clocks:
+                yield from _signals(own, bits)
+                yield from _delay(own, bits, wait.clocks, *names[k])
+                names[k] = (f"{own}_valid", f"{own}_start", f"{own}_data")
+        names[0] = (*names[pace][:2], names[0][2])  # all are valid together
+
+    def _map(self, number: int, node: MapNode, names: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+        valid, start, _ = names[0]
+        kinds = [node.program.type_of(t) for _, t in node.program.outputs]
+        data = "{" + ", ".join(n[2] for n in reversed(names)) + "}" if len(names) > 1 else names[0][2]
+        if number in self.pipes:
+            own, width = f"n{number}", sum(max(1, k.at(i).width) for k in kinds for i in range(k.size))
+            yield from _signals(own, width)
+            yield f"  {self.core.map_module(number)} #(.HoldIdle(HoldIdle)) {own}_map ("
+            yield "    .clk_i(clk_i), .rst_i(rst_i),"
+            yield f"    .valid_i({valid}), .data_i({data}),"
+            yield f"    .valid_o({own}_valid), .data_o({own}_data)"
+            yield "  );"
+            yield ""
+            yield from _instance(
+                "l1ml_delay", {"Width": 1, "Latency": self.pipes[number].stages}, f"{own}_start_delay",
+                {"clk_i": "clk_i", "data_i": start, "data_o": f"{own}_start"},
+            )  # fmt: skip
+            outputs = wiring.of_outputs(f"{own}_data", kinds)
+            valid, start = f"{own}_valid", f"{own}_start"
+        else:
+            outputs = self._wires(node, [n[2] for n in names])
+        for stream, lanes in zip(node.outputs, outputs, strict=True):
+            yield from self._stream(stream, lanes, valid, start)
+
+    def _wires(self, node: MapNode, buses: Sequence[str]) -> list[list[Lane]]:
+        """Return where the outputs of a body that only moves elements come from."""
+        lanes = [
+            lane
+            for stream, bus in zip(node.inputs, buses, strict=True)
+            for lane in wiring.of_stream(bus, self.network.streams[stream])
+        ]
+        none = Lane("", 0, 0, signed=False, frac=0)
+        return [[lanes[k] if k >= 0 else none for k in indices] for indices in moved(node.program)]
+
+    def _stream(self, stream: int, lanes: Sequence[Lane], valid: str, start: str) -> Iterator[str]:
+        kind = self.network.streams[stream]
+        yield ""
+        yield f"  logic [{max(1, kind.bits) - 1}:0] s{stream}_data;"
+        yield from wiring.assign(f"s{stream}_data", wiring.packed(lanes, wiring.natural(kind)))
+        self.valid[stream] = (valid, start, f"s{stream}_data")
+
+    def _engine(self, number: int, node: EngineNode, names: tuple[str, str, str]) -> Iterator[str]:
+        valid, start, data = names
+        source, target = (self.network.streams[s] for s in (node.inputs[0], node.outputs[0]))
+        own = f"n{number}"
+        if node.ups is not None:
+            lanes = wiring.of_stream(data, source)
+            frac = source.type.frac + node.ups[: source.elements]
+            wanted = [(node.input_bits, int(f)) for f in frac] * source.groups
+            yield f"  logic [{len(wanted) * node.input_bits - 1}:0] {own}_in;"
+            yield from wiring.assign(f"{own}_in", wiring.packed(lanes, wanted))
+            yield ""
+            data = f"{own}_in"
+        elif source.type.size != target.type.size and source.raster.whole:
+            # A whole event becomes positions: all of one type.
+            wanted = wiring.natural(target)[: target.elements] * target.raster.positions
+            yield f"  logic [{sum(w for w, _ in wanted) - 1}:0] {own}_in;"
+            yield from wiring.assign(f"{own}_in", wiring.packed(wiring.of_stream(data, source), wanted))
+            yield ""
+            data = f"{own}_in"
+        bits = target.elements * node.result_bits if node.result_bits else max(1, target.bits)
+        yield from _signals(own, bits)
+        parameters: dict[str, int | str] = dict(node.engine.parameters())
+        literals, ties = (getattr(node.engine, name, None) for name in ("literals", "ties"))
+        if literals is not None:
+            parameters |= literals()
+        yield from _instance(
+            node.engine.MODULE, parameters, f"{own}_engine",
+            {
+                "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
+                **(ties() if ties is not None else {}),
+                "valid_o": f"{own}_valid", "start_o": f"{own}_start", "data_o": f"{own}_data",
+            },
+        )  # fmt: skip
+        if node.result_bits:
+            drops = node.drops if node.drops is not None else np.zeros(target.elements, dtype=np.int64)
+            lanes = wiring.of_results(f"{own}_data", target.type, node.result_bits, [int(d) for d in drops])
+            yield from self._stream(node.outputs[0], lanes, f"{own}_valid", f"{own}_start")
+            yield ""
+            yield f"  logic unused_{own}; // results have the bits of the widest, and zeros at the low end"
+            yield f"  assign unused_{own} = ^{own}_data;"
+        else:
+            self.valid[node.outputs[0]] = (f"{own}_valid", f"{own}_start", f"{own}_data")
+
+    def _output_width(self) -> int:
+        return sum(max(1, kind.at(k).width) for kind in self._output_types() for k in range(kind.size))
+
+    def _output_types(self) -> list[TensorType]:
+        return [self.network.streams[s].type for s in self.network.outputs]
+
+    def _outputs(self) -> Iterator[str]:
+        streams = self.network.outputs
+        names = [self.valid[s] for s in streams]
+        yield ""
+        yield "  // Outputs, element 0 in the lowest bits, each with its own width."
+        yield from self._waiting("out", names, streams, self.timed.ends)
+        yield f"  assign valid_o = {names[0][0]};"
+        lanes, wanted = [], []
+        for stream, (_, _, data) in zip(streams, names, strict=True):
+            kind = self.network.streams[stream]
+            lanes += wiring.of_stream(data, kind)
+            wanted += [(max(1, w), f) for w, f in wiring.natural(kind)]
+        yield from wiring.assign("data_o", wiring.packed(lanes, wanted))
+        yield ""
+        yield "  logic unused_start; // an event leaves as one beat"
+        yield f"  assign unused_start = {' ^ '.join(n[1] for n in names)};"
+
+
+def moved(program: TensorProgram) -> list[list[int]]:
+    """Return for every output which element of the inputs each of its elements is; -1 for a zero."""
+    first, codes = 1, []
+    for port in program.inputs:
+        size = port.type.size
+        codes.append(np.arange(first, first + size, dtype=np.int64).reshape(1, *port.type.shape))
+        first += size
+    made = program.emulate(codes, [t for _, t in program.outputs])
+    return [[int(k) - 1 for k in out.ravel()] for out in made]
+
+
+def _signals(stem: str, bits: int) -> Iterator[str]:
+    yield f"  logic {stem}_valid;"
+    yield f"  logic {stem}_start;"
+    yield f"  logic [{bits - 1}:0] {stem}_data;"
+    yield ""
+
+
+def _delay(stem: str, bits: int, clocks: int, valid: str, start: str, data: str) -> Iterator[str]:
+    yield from _instance(
+        BEAT_DELAY, {"Width": bits, "Latency": clocks}, f"{stem}_delay",
+        {
+            "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
+            "valid_o": f"{stem}_valid", "start_o": f"{stem}_start", "data_o": f"{stem}_data",
+        },
+    )  # fmt: skip
+    yield ""
+
+
+def _instance(
+    module: str, parameters: Mapping[str, int | str], name: str, ports: Mapping[str, str]
+) -> Iterator[str]:
+    head = f"  {module}"
+    if parameters:
+        yield f"{head} #("
+        items = [f"    .{key}({value})" for key, value in parameters.items()]
+        yield ",\n".join(items)
+        head = "  )"
+    yield f"{head} {name} ("
+    yield ",\n".join(f"    .{port}({signal})" for port, signal in ports.items())
+    yield "  );"
+
+
+def _times_text(times: np.ndarray) -> str:
+    """Return clocks in a few words: the first, the last, and the step where it is the same."""
+    if len(times) == 1:
+        return str(int(times[0]))
+    steps = np.diff(times)
+    step = f", one every {int(steps[0])}" if bool((steps == steps[0]).all()) else ""
+    return f"{int(times[0])} to {int(times[-1])}{step}"

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``manifest.json`` of a streamed block: the same facts as of a parallel one, and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from l1ml.graph.program import TensorProgram
+from l1ml.links.layout import LinkLayout
+from l1ml.rtl import manifest
+from l1ml.rtl.demand import Demand
+from l1ml.schedule.pipeline import Pipeline
+from l1ml.types.timing import Latency
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the manifest of a streamed block is made of.
+
+    Args:
+        name: name of the project.
+        version: version of this tool.
+        program: the typed network.
+        core_module: the core.
+        package: its constants.
+        top_module: the wrapper.
+        layout: the link around it.
+        latency: of the block.
+        interval: least clocks between two events at the core.
+        pipes: pipelined Maps by number of their node.
+        plan: engine by engine, plain data.
+        estimate: resources of the whole core.
+        target: part, clock, TMUX and interface.
+        rtl_digest: SHA-256 over the HDL files.
+        files: (path relative to the project, SHA-256).
+        tools: versions of the tools that shaped the result.
+        softmax: names of outputs whose softmax was left out.
+    """
+
+    name: str
+    version: str
+    program: TensorProgram
+    core_module: str
+    package: str
+    top_module: str
+    layout: LinkLayout
+    latency: Latency
+    interval: int
+    pipes: Mapping[int, Pipeline]
+    plan: Sequence[Mapping[str, Any]]
+    estimate: Mapping[str, Any]
+    target: Mapping[str, Any]
+    rtl_digest: str
+    files: Sequence[tuple[str, str]]
+    tools: Mapping[str, str]
+    softmax: frozenset[str]
+
+
+def build(facts: Facts) -> dict[str, Any]:
+    """Return the manifest as a plain mapping, the same for the same input."""
+    layout, program = facts.layout, facts.program
+    inputs, outputs = manifest.ports_of(program, facts.softmax)
+    core_ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1), ("start_i", "in", 1)]
+    core_ports += [
+        ("data_i", "in", layout.beat_width),
+        ("valid_o", "out", 1),
+        ("data_o", "out", layout.out_width),
+    ]
+    return {
+        "schema": manifest.SCHEMA,
+        "l1ml_version": facts.version,
+        "name": facts.name,
+        "hardware": {"kind": "streamed"},
+        "core_module": facts.core_module,
+        "top_module": facts.top_module,
+        "package": facts.package,
+        "digest": {"network": program.digest, "rtl": facts.rtl_digest},
+        "target": dict(facts.target),
+        "latency": manifest.latency_facts(facts.latency),
+        "interval": {
+            "cycles": layout.link_cycles,
+            "core_cycles": facts.interval,
+            "link_cycles": layout.link_cycles,
+        },
+        "plan": list(facts.plan),
+        "inputs": inputs,
+        "outputs": outputs,
+        "ports": {
+            "core": [{"name": n, "direction": d, "width": w} for n, d, w in core_ports],
+            "top": [manifest.link_port(p) for p in layout.ports],
+        },
+        "link": layout.to_dict(),
+        "files": [{"path": path, "sha256": digest} for path, digest in facts.files],
+        "layers": _layers(facts),
+        "stages": _stages(facts.pipes),
+        "best_clock_mhz": round(min((p.best_clock_mhz for p in facts.pipes.values()), default=0.0), 2),
+        "estimate": dict(facts.estimate),
+        "approximations": [{"layer": layer, "what": what} for layer, what in program.approximations],
+        "tools": dict(facts.tools),
+    }
+
+
+def _layers(facts: Facts) -> list[dict[str, Any]]:
+    """Return every layer with the resources of the engines that are its alone."""
+    program = facts.program
+    steps: dict[str, list[Any]] = {}
+    for one in program.steps:
+        steps.setdefault(one.layer, []).append(one)
+    out = []
+    for name, tensor in program.marks:
+        own = steps.get(name, [])
+        engines = [node for node in facts.plan if name in node["layers"]]
+        shares = [(node["resources"], len(node["layers"])) for node in engines]
+        out.append(
+            {
+                "name": name,
+                "hdl": "",
+                "kind": " + ".join(dict.fromkeys(type(s.op).__name__ for s in own)) or "Identity",
+                "ops": sum(type(s.op).__name__ != "Reshape" for s in own),
+                "lut": round(sum(r["lut"] / n for r, n in shares)),
+                "ff": round(sum(r["ff"] / n for r, n in shares)),
+                "stage_first": min((node["first_cycle"] for node in engines), default=0),
+                "stage_last": max((node["last_cycle"] for node in engines), default=0),
+                "weights": manifest.weights_of(own),
+                "range": manifest.range_of(program.type_of(tensor), own),
+                "probes": [],
+            }
+        )
+    return out
+
+
+def _stages(pipes: Mapping[int, Pipeline]) -> list[dict[str, Any]]:
+    """Return the stages of all Maps, one after the other."""
+    out: list[dict[str, Any]] = []
+    for node, pipe in sorted(pipes.items()):
+        bits = Demand(pipe).register_bits
+        overhead = pipe.family.register_overhead_ns
+        out += [
+            {
+                "index": len(out) + stage,
+                "delay_ns": round(time + overhead, 3),
+                "registers_bits": bits[stage],
+                "ops": sum(s == stage for s in pipe.stage[len(pipe.flow.inputs) :]),
+                "worst": f"map {node}",
+            }
+            for stage, (time, _) in enumerate(pipe.worst)
+        ]
+    return out

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way from a typed network to streamed hardware: plan, engines, link, manifest.
+
+program --plan--> engines in time --lower, schedule--> Maps --rtl--> SystemVerilog + link wrapper + manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from l1ml.config import ProjectConfig
+from l1ml.errors import InterfaceError, TimingError
+from l1ml.graph.primitives.move import Move
+from l1ml.graph.program import TensorProgram
+from l1ml.links.layout import LinkLayout
+from l1ml.links.resolve import Element, resolve
+from l1ml.lowering.lower import lower
+from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
+from l1ml.plan.cost import Resources
+from l1ml.plan.network import EngineNode
+from l1ml.plan.streams import WHOLE, Raster
+from l1ml.schedule.delay import family_of
+from l1ml.schedule.pipeline import Pipeline, pipeline
+from l1ml.synth import estimate
+from l1ml.types.timing import Clock, Latency
+
+MAX_LANES = 64
+
+
+class _Wires:
+    """A body that computes nothing: no register, no LUT."""
+
+    stages = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """A planned block.
+
+    Args:
+        plan: engines, times and resources.
+        layout: the link around it.
+        raster: how its input arrives.
+        latency: of the whole block.
+        pipes: the pipelined Maps, by number of their node.
+    """
+
+    plan: Plan
+    layout: LinkLayout
+    raster: Raster
+    latency: Latency
+    pipes: Mapping[int, Pipeline]
+
+
+class Workshop:
+    """Pipelines bodies, each only once.
+
+    Args:
+        config: part and clock.
+    """
+
+    def __init__(self, config: ProjectConfig) -> None:
+        self.config = config
+        self._made: dict[str, Any] = {}
+        self._resources: dict[int, Resources] = {}
+
+    def measure(self, program: TensorProgram) -> Any:
+        """Return the pipeline of a body."""
+        if all(isinstance(step.op, Move) for step in program.steps):
+            return _WIRES
+        key = fingerprint(program)
+        if key not in self._made:
+            flow = lower(program)
+            luts = int(estimate.of_dataflow(flow)["lut"])
+            pipe = pipeline(flow, family_of(self.config.part, luts), self.config.clock_mhz)
+            self._made[key] = pipe
+            found = estimate.of_pipeline(pipe)[1]
+            self._resources[id(pipe)] = Resources(found["lut"], found["ff"], found["dsp"], found["bram"])
+        return self._made[key]
+
+    def resources(self, pipe: object) -> Resources:
+        """Return what a pipelined body takes."""
+        return self._resources.get(id(pipe), Resources())
+
+
+_WIRES = _Wires()
+
+
+def fingerprint(program: TensorProgram) -> str:
+    """Return a digest of a body: types, primitives and constants."""
+    state = hashlib.sha256()
+    for port in program.inputs:
+        for array in (port.type.lo, port.type.hi, port.type.frac):
+            state.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    for step in program.steps:
+        state.update(f"{type(step.op).__name__}{step.sources}".encode())
+        for field in fields(step.op):
+            value = getattr(step.op, field.name)
+            if isinstance(value, np.ndarray):
+                state.update(repr(value.shape).encode() + np.ascontiguousarray(value).tobytes())
+            else:
+                state.update(repr(value).encode())
+    state.update(repr([tensor for _, tensor in program.outputs]).encode())
+    return state.hexdigest()
+
+
+def plan(
+    program: TensorProgram, config: ProjectConfig, ins: Sequence[Element], outs: Sequence[Element]
+) -> Streamed:
+    """Return the cheapest block that keeps interval and latency budget.
+
+    The input arrives as beats with the fewest positions that allow a plan, or as a whole event where it has none.
+
+    Args:
+        program: the typed network.
+        config: clock, TMUX, latency budget, link, and what the user pins.
+        ins: elements of the input, for the link.
+        outs: elements of the output.
+
+    Raises:
+        TimingError: nothing fits; says what is in the way.
+        InterfaceError: the event does not fit the link.
+    """
+    workshop = Workshop(config)
+    reasons: list[str] = []
+    for raster in _rasters(program, config):
+        try:
+            return _planned(program, config, raster, ins, outs, workshop)
+        except (TimingError, InterfaceError) as error:
+            reasons.append(f"{raster}: {error.what}")
+            last = error
+    if len(reasons) == 1:
+        raise last
+    shown = reasons if len(reasons) <= 6 else [*reasons[:3], "...", *reasons[-3:]]
+    raise TimingError(
+        "no way to stream this network fits:\n" + "\n".join(f"  - {text}" for text in shown),
+        where=("latency_budget_ns", "tmux"),
+        fix=last.fix,
+    )
+
+
+def _rasters(program: TensorProgram, config: ProjectConfig) -> list[Raster]:
+    wanted = config.plan.get("lanes")
+    shapes = [port.shape for port in program.inputs]
+    found = rasters(shapes[0], MAX_LANES) if len(shapes) == 1 else []
+    powers = [r for r in found if r.lanes & (r.lanes - 1) == 0 or r.lanes == r.columns]
+    if wanted is not None:
+        given = [r for r in found if r.lanes == wanted]
+        if not given:
+            fit = ", ".join(str(r.lanes) for r in powers) or "none: the input is one position"
+            raise TimingError(
+                f"{wanted} positions per beat do not fit the input",
+                where=("plan", "lanes"),
+                fix=f"possible are {fit}",
+            )
+        return given
+    return [*powers, WHOLE]
+
+
+def _planned(
+    program: TensorProgram,
+    config: ProjectConfig,
+    raster: Raster,
+    ins: Sequence[Element],
+    outs: Sequence[Element],
+    workshop: Workshop,
+) -> Streamed:
+    layout = _link(config, raster, ins, outs)
+    arrivals = np.arange(raster.beats, dtype=np.int64) * max(1, layout.beat_words)
+    around = layout.collect_cycles + layout.emit_cycles
+    budget = config.latency_budget_ns
+    limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
+    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config))
+    made = Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources).plan()
+    latency = Latency(layout.collect_cycles, made.timed.latency, layout.emit_cycles, config.clock_mhz)
+    pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not _WIRES}
+    return Streamed(made, layout, raster, latency, pipes)  # type: ignore[arg-type]
+
+
+def _link(
+    config: ProjectConfig, raster: Raster, ins: Sequence[Element], outs: Sequence[Element]
+) -> LinkLayout:
+    beats: list[int] = []
+    options = dict(config.links)
+    if not raster.whole:
+        inner = len(ins) // raster.positions
+        beats = [int((line >= 0).sum()) * inner for line in raster.slots()]
+        if config.interface == "axis" and "word_bits" not in options:
+            bits = sum(element.width for element in ins[: beats[0]])
+            options["word_bits"] = min(4096, -(-bits // 8) * 8)
+    return resolve(
+        config.interface,
+        ins,
+        outs,
+        clock=Clock(config.clock_mhz),
+        tmux=config.tmux,
+        options=options,
+        beats=beats,
+    )
+
+
+def pins(config: ProjectConfig) -> dict[str, int]:
+    """Return the clocks per beat that the user asks for, by layer.
+
+    ``strategy: latency`` and ``distributed_arithmetic`` mean all products at once, as in hls4ml; ``resource`` folds by
+    the reuse factor.
+    """
+    found = {}
+    for layer, given in config.plan.get("layers", {}).items():
+        reuse, strategy = given.get("reuse_factor"), given.get("strategy")
+        if strategy in ("latency", "distributed_arithmetic") or reuse == 1:
+            found[layer] = PARALLEL
+        elif reuse is not None:
+            found[layer] = reuse
+    return found
+
+
+def with_interface(config: ProjectConfig) -> ProjectConfig:
+    """Return the options with the link that suits a streamed event where none is asked for."""
+    return replace(config, interface="axis") if config.interface == "auto" else config
+
+
+def describe(block: Streamed) -> list[dict[str, Any]]:
+    """Return the plan as plain data, engine by engine, for ``manifest.json``."""
+    timed = block.plan.timed
+    out = []
+    for number, node in enumerate(timed.network.nodes):
+        times = timed.times[node.outputs[0]]
+        engine = node.engine.MODULE.removeprefix("l1ml_") if isinstance(node, EngineNode) else "map"
+        layers = [node.layer] if isinstance(node, EngineNode) else list(node.layers)
+        used = block.plan.parts[number]
+        entry: dict[str, Any] = {
+            "engine": engine if engine != "map" or number in block.pipes else "wires",
+            "layers": layers,
+            "out": [str(timed.network.streams[s]) for s in node.outputs],
+            "first_cycle": int(times[0]),
+            "last_cycle": int(times[-1]),
+            "busy_cycles": timed.busy[number],
+            "stages": block.pipes[number].stages if number in block.pipes else 0,
+            "resources": used.to_dict(),
+        }
+        if isinstance(node, EngineNode):
+            entry["parameters"] = node.engine.parameters()
+        out.append(entry)
+    return out
