@@ -17,6 +17,7 @@ from l1ml.config import ProjectConfig
 from l1ml.errors import InterfaceError, TimingError
 from l1ml.graph.primitives.move import Move
 from l1ml.graph.program import TensorProgram
+from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
@@ -171,15 +172,39 @@ def _planned(
     workshop: Workshop,
 ) -> Streamed:
     layout = _link(config, raster, ins, outs)
-    arrivals = np.arange(raster.beats, dtype=np.int64) * max(1, layout.beat_words)
-    around = layout.collect_cycles + layout.emit_cycles
-    budget = config.latency_budget_ns
-    limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
-    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config))
-    made = Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources).plan()
+    planner = _planner(program, config, raster, layout, workshop)
+    try:
+        made = planner.plan()
+    except TimingError:
+        if config.tmux is not None or planner.needed is None or planner.needed <= layout.link_cycles:
+            raise
+        layout = _slower(config, raster, ins, outs, planner.needed)
+        made = _planner(program, config, raster, layout, workshop).plan()
     latency = Latency(layout.collect_cycles, made.timed.latency, layout.emit_cycles, config.clock_mhz)
     pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not _WIRES}
     return Streamed(made, layout, raster, latency, pipes)  # type: ignore[arg-type]
+
+
+def _planner(
+    program: TensorProgram, config: ProjectConfig, raster: Raster, layout: LinkLayout, workshop: Workshop
+) -> Planner:
+    arrivals = np.arange(raster.beats, dtype=np.int64) * max(1, layout.beat_words)
+    budget = config.latency_budget_ns
+    around = layout.collect_cycles + layout.emit_cycles
+    limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
+    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config))
+    return Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources)
+
+
+def _slower(
+    config: ProjectConfig, raster: Raster, ins: Sequence[Element], outs: Sequence[Element], interval: int
+) -> LinkLayout:
+    """Return the link with events no closer than the engines allow, where the user leaves TMUX open."""
+    layout = _link(config, raster, ins, outs)
+    tmux = -(-interval // layout.words_per_bx)
+    if spec.load(config.interface).frame is spec.FrameRule.LINK:
+        return _link(replace(config, tmux=tmux), raster, ins, outs)
+    return replace(layout, tmux=tmux, link_cycles=interval)
 
 
 def _link(
@@ -193,7 +218,7 @@ def _link(
         if config.interface == "axis" and "word_bits" not in options:
             bits = sum(element.width for element in ins[: beats[0]])
             options["word_bits"] = min(4096, -(-bits // 8) * 8)
-    return resolve(
+    layout = resolve(
         config.interface,
         ins,
         outs,
@@ -202,6 +227,9 @@ def _link(
         options=options,
         beats=beats,
     )
+    if config.tmux is None or spec.load(config.interface).frame is not spec.FrameRule.FIELDS:
+        return layout
+    return replace(layout, link_cycles=layout.words_per_bx * config.tmux)  # no closer than the user says
 
 
 def pins(config: ProjectConfig) -> dict[str, int]:

@@ -113,6 +113,8 @@ class Planner:
         goal: what a plan must keep.
         measure: pipelines a body.
         resources: what a pipelined body takes.
+
+    ``needed`` is the interval of the fastest plan, where that is longer than the goal's.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Planner:
         self.tried: dict[tuple[tuple[int, int], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
         self.why: str | None = None
+        self.needed: int | None = None
 
     def plan(self) -> Plan:
         """Return the cheapest plan found within interval and latency.
@@ -255,6 +258,7 @@ class Planner:
         if timed.interval > self.goal.interval:
             node = network.nodes[timed.slowest()]
             name = node.layer if isinstance(node, EngineNode) else ", ".join(node.layers)
+            self.needed = timed.interval if self.needed is None else self.needed
             raise TimingError(
                 f"layer {name!r} needs {timed.interval} clocks per event, there are {self.goal.interval}"
             )

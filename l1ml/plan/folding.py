@@ -55,6 +55,7 @@ def fold_of(
     input_bits = max(1, _width(int(lo.min()), int(hi.max()), signed=signed))
     weight_bits = max(2, _width(int(flat.min()), int(flat.max()), signed=True))
     result_bits = max(FoldEngine.least_acc_bits(weights, input_bits, signed), 2)
+    per_clock = min(per_clock, max(1, int(weights.any(axis=(0, 2)).sum())))  # others are dropped
     multiplier_stages, tree_stages = registers(period_ns, per_clock)
     engine = FoldEngine(
         weights=weights, input_bits=input_bits, input_signed=signed, weight_bits=weight_bits, acc_bits=result_bits,

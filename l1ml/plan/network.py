@@ -189,7 +189,7 @@ class EngineNetwork:
         return out
 
     def _through(self, node: EngineNode, x: IntArray) -> IntArray:
-        made = node.engine.emulate(x if node.ups is None else x << node.ups)
+        made = node.engine.emulate(x if node.ups is None else x << node.ups.reshape(-1, x.shape[-1]))
         stream = self.streams[node.outputs[0]]
         made = made.reshape(len(made), stream.raster.beats, stream.groups, stream.elements)
         return made if node.drops is None else np.asarray(made >> node.drops)

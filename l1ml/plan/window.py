@@ -6,7 +6,7 @@ don't-care.  An output beat holds the *region* under all windows of a beat: kern
 cover together, pixels outside the image zero.
 
 Times are counted in *advances*: input beats, and flush ticks behind the last one, one per clock, where windows reach
-beyond the image.  Once the next event has begun only its beats advance, and the old windows come out beside them.
+beyond the image.  The next event may begin meanwhile if its beats come every clock: then they are the ticks.
 """
 
 from __future__ import annotations

@@ -188,7 +188,14 @@ class _Printer:
                 yield from _signals(own, bits)
                 yield from _delay(own, bits, wait.clocks, *names[k])
                 names[k] = (f"{own}_valid", f"{own}_start", f"{own}_data")
-        names[0] = (*names[pace][:2], names[0][2])  # all are valid together
+        idle = [f"{valid} ^ {start}" for k, (valid, start, _) in enumerate(names) if k != pace]
+        if buffered and reads:
+            idle.append(f"{stem}_read_data")
+        if idle:  # all are valid together
+            yield f"  logic unused_{stem}_in;"
+            yield from wiring.assign(f"unused_{stem}_in", [" ^ ".join(idle)])
+            yield ""
+        names[0] = (*names[pace][:2], names[0][2])
 
     def _map(self, number: int, node: MapNode, names: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         valid, start, _ = names[0]
@@ -213,6 +220,10 @@ class _Printer:
             outputs = self._wires(node, [n[2] for n in names])
         for stream, lanes in zip(node.outputs, outputs, strict=True):
             yield from self._stream(stream, lanes, valid, start)
+        if number in self.pipes and any(lane.width == 0 for lanes in outputs for lane in lanes):
+            yield ""
+            yield f"  logic unused_n{number}; // some elements are always zero"
+            yield f"  assign unused_n{number} = ^n{number}_data;"
 
     def _wires(self, node: MapNode, buses: Sequence[str]) -> list[list[Lane]]:
         """Return where the outputs of a body that only moves elements come from."""
@@ -295,7 +306,7 @@ class _Printer:
         yield from wiring.assign("data_o", wiring.packed(lanes, wanted))
         yield ""
         yield "  logic unused_start; // an event leaves as one beat"
-        yield f"  assign unused_start = {' ^ '.join(n[1] for n in names)};"
+        yield f"  assign unused_start = {names[0][1]};"
 
 
 def moved(program: TensorProgram) -> list[list[int]]:

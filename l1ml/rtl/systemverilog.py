@@ -274,11 +274,10 @@ class _Printer:
         low = 0
         for wire, kind in enumerate(self.flow.inputs):
             used = self.demand.made[wire]
-            idle += (
-                unread(self.names[wire], (0, kind.width), used)
-                if used
-                else [f"data_i[{low + kind.width - 1}:{low}]"]
-            )
+            if used:
+                idle += unread(self.names[wire], (0, kind.width), used)
+            elif kind.width:  # what is always zero has no bits
+                idle.append(f"data_i[{low + kind.width - 1}:{low}]")
             low += kind.width
         if idle:
             yield ""

@@ -14,6 +14,7 @@ import numpy as np
 from l1ml import flow
 from l1ml.config import ProjectConfig
 from l1ml.graph.emulate import Emulator
+from l1ml.graph.model import Model
 from l1ml.graph.program import loads
 from l1ml.rtl.project import read_manifest
 from l1ml.validate.replay import flat
@@ -33,10 +34,17 @@ class Sample:
 class Small:
     """A converted network of a few dozen operations, with random events."""
 
-    def __init__(self, folder: Path, interface: str = "emp", events: int = 3000, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        interface: str = "emp",
+        events: int = 3000,
+        net: Model | None = None,
+        **options: Any,
+    ) -> None:
         options = {"interface": interface, "input_type": "fixed<7,3>", **options}
         config = ProjectConfig.from_mapping(options)
-        net = networks.mlp((6, 8, 5, 3), seed=4)
+        net = networks.mlp((6, 8, 5, 3), seed=4) if net is None else net
         with mock.patch.object(flow.frontends, "read_model", lambda source, weights=None: source):
             self.root = flow.convert(net, config, folder)
         self.manifest = read_manifest(self.root)

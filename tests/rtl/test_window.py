@@ -26,7 +26,8 @@ ENGINES["distributed"] = replace(SHAPES["valid"], ram="distributed")
 NUMBER = {name: f"w{number}" for number, name in enumerate(SHAPES)}
 MUTANTS = {
     "m_flush": ("same", ("flush_q <= FlushBits'(Flush);", "flush_q <= FlushBits'(Flush - 1);")),
-    "m_open": ("same", ("take | (flushing & ~open_q)", "take | flushing")),
+    "m_tick": ("same", ("take | flushing;", "take;")),
+    "m_spoiled": ("same", ("      else if (spoiled) wait_q <= '0;\n", "")),
     "m_wait": ("valid", ("wait_q <= WaitBits'(Base);", "wait_q <= WaitBits'(Base - 1);")),
     "m_cut": ("valid", ("(active_q & advance & (~cut | flushing))", "(active_q & advance)")),
     "m_kill": ("same", ("    end else if (cut && !flushing) begin\n      active_q <= 1'b0;\n", "")),

@@ -134,7 +134,11 @@ def test_all_problems_at_once() -> None:
         ),
         ("keep_softmax", "yes", r"^keep_softmax must be true or false, found text 'yes'"),
         ("plan", {"lane": 2}, r"^plan: unknown key 'lane': did you mean lanes\?"),
-        ("plan", {"layers": {"d": {"strategy": "fast"}}}, r"^plan\.layers\.d\.strategy must be latency or resource"),
+        (
+            "plan",
+            {"layers": {"d": {"strategy": "fast"}}},
+            r"^plan\.layers\.d\.strategy must be latency or resource",
+        ),
         ("hardware", "serial", r"^hardware must be auto, parallel, streamed or none"),
     ],
 )

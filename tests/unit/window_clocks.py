@@ -73,8 +73,10 @@ def play(
         takes = bool(valid[clock]) and new is not None
         if takes and new is not None:
             new.beats.append(beats[clock])
-        if not takes and not (old is not None and new is None):
+        if not takes and old is None:
             continue
+        if not takes:
+            new = None  # a gap while another event still needs ticks: nothing may come of this one
         for event in (old, new):
             if event is None:
                 continue

@@ -6,8 +6,9 @@
 // columns, the pixel at top left in the lowest bits, pixels outside the image zero.
 //
 // It comes the clock after the advance that completes it. An advance is an input beat, or a flush tick:
-// behind the last beat one per clock, until all windows are out. Once the next event has begun only its
-// beats advance; the windows of the event before come out beside them.
+// behind the last beat one per clock, until all windows are out. The next event may begin meanwhile if
+// its beats come every clock until then; the windows of the event before come out beside them. If they
+// do not, nothing comes of it.
 //
 // start_i begins a new event, whatever came before: no window of an event that was cut short follows.
 // Beats behind the last one and before the first start are ignored. Only control is reset.
@@ -68,6 +69,7 @@ module l1ml_window #(
   logic begins; // and is its first
   logic ends; // and is its last
   logic cut; // the event before it is not complete
+  logic spoiled; // an event in progress has a gap beside flush ticks
   logic advance;
   logic flushing; // windows of a complete event are still to come
 
@@ -77,6 +79,7 @@ module l1ml_window #(
     assign take = begins;
     assign ends = begins;
     assign cut  = 1'b0;
+    assign spoiled = 1'b0;
   end else begin : gen_beats
     localparam int unsigned LeftBits = $clog2(Beats);
 
@@ -85,9 +88,11 @@ module l1ml_window #(
     assign take = valid_i & (start_i | (left_q != '0));
     assign ends = valid_i & ~start_i & (left_q == LeftBits'(1));
     assign cut  = begins & (left_q != '0);
+    assign spoiled = flushing & ~take & (left_q != '0);
 
     always_ff @(posedge clk_i) begin
       if (take) left_q <= start_i ? LeftBits'(Beats - 1) : left_q - LeftBits'(1);
+      else if (spoiled) left_q <= '0;
       if (rst_i) left_q <= '0;
     end
   end
@@ -99,20 +104,14 @@ module l1ml_window #(
     localparam int unsigned FlushBits = $clog2(Flush + 1);
 
     logic [FlushBits-1:0] flush_q; // advances that the complete event still needs
-    logic open_q; // an event is in progress
 
     assign flushing = flush_q != '0;
-    assign advance  = take | (flushing & ~open_q);
+    assign advance  = take | flushing;
 
     always_ff @(posedge clk_i) begin
       if (ends) flush_q <= FlushBits'(Flush);
       else if (advance && flushing) flush_q <= flush_q - FlushBits'(1);
-      if (ends) open_q <= 1'b0;
-      else if (begins) open_q <= 1'b1;
-      if (rst_i) begin
-        flush_q <= '0;
-        open_q  <= 1'b0;
-      end
+      if (rst_i) flush_q <= '0;
     end
   end
 
@@ -126,10 +125,11 @@ module l1ml_window #(
 
     logic [WaitBits-1:0] wait_q; // advances until then, 0: it has been, or there is no event
 
-    assign first = advance & ~begins & (wait_q == WaitBits'(1));
+    assign first = advance & ~begins & ~spoiled & (wait_q == WaitBits'(1));
 
     always_ff @(posedge clk_i) begin
       if (begins) wait_q <= WaitBits'(Base);
+      else if (spoiled) wait_q <= '0;
       else if (advance && wait_q != '0) wait_q <= wait_q - WaitBits'(1);
       if (rst_i) wait_q <= '0;
     end

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streamed blocks behind their links: every plan gives the emulator's codes, always in the same clock."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l1ml.cosim.lint import lint
+from l1ml.validate.core import rtl_sources
+from l1ml.validate.replay import LinkSimulation, replay
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_project import Small
+from streamed_networks import NETWORKS
+
+pytestmark = pytest.mark.sim
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "a pixel per word": ("cnn", {"plan": {"lanes": 1}}),
+    "two pixels per word, padded": ("cnn same", {"plan": {"lanes": 2}}),
+    "a row per word": ("strided", {"plan": {"lanes": 8}}),
+    "a pixel in two words": ("cnn", {"plan": {"lanes": 1}, "links": {"word_bits": 8}}),
+    "on EMP links": ("sequence", {"interface": "emp", "plan": {"lanes": 1}}),
+    "skip connection": ("skip", {"plan": {"lanes": 1}}),
+    "skip connection, slow clock": ("skip", {"plan": {"lanes": 2}, "clock_mhz": 160.32}),
+    "particles": ("deep sets", {"plan": {"lanes": 2}}),
+    "two outputs": ("two heads", {"plan": {"lanes": 1}}),
+    "whole events, split": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
+    "whole events, folded": ("cnn", {"interface": "emp", "hardware": "streamed", "tmux": 18}),
+}
+
+
+def block(case: str, folder: Path) -> Small:
+    name, options = CASES[case]
+    given = {"interface": "axis", "input_type": "fixed<5,2>", "clock_mhz": 240.47, **options}
+    return Small(folder, events=40, net=NETWORKS[name][0], **given)
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("builds")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rtl_gives_the_codes_of_the_emulator_in_its_clock(case: str, tmp_path: Path, builds: Path) -> None:
+    made = block(case, tmp_path / "project")
+    facts = made.manifest
+    assert facts["hardware"] == {"kind": "streamed"}
+    assert facts["interval"]["core_cycles"] <= facts["interval"]["link_cycles"]
+    lint(list(rtl_sources(facts, made.root)), facts["top_module"], tmp_path / "lint.log")
+    verdict = replay(facts, made.root, made.emulator, made.samples(), build_dir=builds)
+    assert verdict.passed, str(verdict)
+    assert verdict.latency["measured_cycles"] == [facts["latency"]["cycles"]] * 2
+    assert {c["name"]: c["events"] for c in verdict.comparisons}["RTL against emulator"] == 40
+
+
+def test_a_wrong_delay_between_branches_is_found(tmp_path: Path, builds: Path) -> None:
+    made = block("skip connection", tmp_path / "project")
+    text = made.core_file.read_text()
+    (offset,) = re.findall(r"\.Offset\((\d+)\)", text)
+    made.core_file.write_text(text.replace(f".Offset({offset})", f".Offset({int(offset) - 1})"))
+    verdict = replay(made.manifest, made.root, made.emulator, made.samples(), build_dir=builds)
+    assert "rtl_equals_emulator" in {check.name for check in verdict.failed_checks}
+
+
+def test_a_wrong_delay_of_an_engine_is_found(tmp_path: Path, builds: Path) -> None:
+    made = block("two outputs", tmp_path / "project")
+    text = made.core_file.read_text()
+    (delay,) = re.findall(r"l1ml_beat_delay #\(\n    \.Width\(\d+\),\n    \.Latency\((\d+)\)", text)
+    made.core_file.write_text(
+        text.replace(f".Latency({delay})\n  ) out_", f".Latency({int(delay) + 1})\n  ) out_")
+    )
+    assert made.core_file.read_text() != text
+    verdict = replay(made.manifest, made.root, made.emulator, made.samples(), build_dir=builds)
+    assert not verdict.passed
+
+
+def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) -> None:
+    """Frames cut short, with a gap, and too long: later events are right, in time, and the error is named."""
+    made = block("skip connection", tmp_path / "project")
+    link = LinkSimulation(made.manifest, made.root, builds)
+    layout = link.layout
+    traffic, whole, _ = link.run(made.codes[:8])
+    assert np.array_equal(whole.codes, made.expected[:8])
+    valid = layout.column("in", *_role("valid"))
+    last = layout.column("in", *_role("last"))
+    first, words = int(traffic.first_word_cycle[3]), layout.frame_words
+    broken = {
+        "valid_gap": lambda rows: rows.__setitem__((first + 5, valid), 0),
+        "last_early": lambda rows: rows.__setitem__((first + 7, last), 1),
+    }
+    for name, change in broken.items():
+        rows = traffic.rows.copy()
+        change(rows)
+        if name == "last_early":  # the rest of the packet does not come
+            rows[first + 8 : first + words, valid] = 0
+        out = link.harness.run(rows, seed=3)
+        from l1ml.links.words import decode
+
+        found = decode(layout, out)
+        assert name in found.errors
+        kept = np.delete(np.arange(8), 3)
+        assert np.array_equal(found.codes, made.expected[:8][kept]), (name, found.codes, made.expected[:8])
+        latency = made.manifest["latency"]["cycles"]
+        assert np.array_equal(found.first_word_cycle, traffic.first_word_cycle[kept] + latency)
+
+
+def _role(name: str) -> tuple[Any, int]:
+    from l1ml.links.spec import Role
+
+    return Role(name), 0

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small networks that stream: made from numbers alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from l1ml.graph import model
+from l1ml.types.fixed import Quantizer
+
+ACT = Quantizer.parse("ufixed<4,1,RND_CONV,SAT>")
+SIGNED = Quantizer.parse("fixed<5,2,RND_CONV,SAT>")
+
+
+class Maker:
+    """Appends layers one after the other.
+
+    Args:
+        shape: of the input.
+        seed: of the weights.
+    """
+
+    def __init__(self, *shape: int, seed: int = 1) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.layers: list[model.Layer] = [model.Input("x", (), shape)]
+        self.last = "x"
+
+    def add(self, layer: model.Layer) -> str:
+        """Append a layer and return its name."""
+        self.layers.append(layer)
+        self.last = layer.name
+        return layer.name
+
+    def weights(self, *shape: int) -> np.ndarray:
+        """Return small weights on a grid, half of them zero."""
+        return np.ldexp(self.rng.integers(-3, 4, shape) * (self.rng.random(shape) < 0.7), -2).astype(float)
+
+    def act(self, kind: Quantizer = ACT) -> str:
+        """Append a quantizer."""
+        return self.add(model.Quantize(f"act{len(self.layers)}", (self.last,), kind))
+
+    def conv(
+        self, kernel: tuple[int, ...], c_in: int, c_out: int, *, strides: int = 1, pad: int | None = None,
+        dilation: int = 1, groups: int = 1, source: str | None = None,
+    ) -> str:  # fmt: skip
+        """Append a convolution; ``pad`` zeros on every side, None for none."""
+        axes = len(kernel)
+        sides = ((pad or 0, pad or 0),) * axes
+        made = model.Conv(
+            f"conv{len(self.layers)}", (source or self.last,), self.weights(*kernel, c_in // groups, c_out),
+            self.weights(c_out), strides=(strides,) * axes, padding=sides, dilation=(dilation,) * axes, groups=groups,
+        )  # fmt: skip
+        return self.add(made)
+
+    def pool(self, kind: str, size: int, strides: int, axes: int = 2) -> str:
+        """Append a pooling layer."""
+        return self.add(
+            model.Pool(
+                f"pool{len(self.layers)}",
+                (self.last,),
+                kind,
+                (size,) * axes,
+                (strides,) * axes,
+                ((0, 0),) * axes,
+            )
+        )
+
+    def dense(self, n_in: int, n_out: int) -> str:
+        """Append a dense layer."""
+        return self.add(
+            model.Dense(f"fc{len(self.layers)}", (self.last,), self.weights(n_in, n_out), self.weights(n_out))
+        )
+
+    def flatten(self, size: int) -> str:
+        """Append a reshape to one axis."""
+        return self.add(model.Reshape(f"flat{len(self.layers)}", (self.last,), (size,)))
+
+    def done(self, *outputs: str) -> model.Model:
+        """Return the network."""
+        return model.Model("net", tuple(self.layers), outputs or (self.last,), "made by a test")
+
+
+def cnn(*, pad: int | None = None) -> model.Model:
+    """Convolution, pooling, convolution, flatten, two dense layers."""
+    m = Maker(8, 9, 2)
+    m.conv((3, 3), 2, 3, pad=pad)
+    m.act()
+    m.pool("max", 2, 2)
+    rows, columns = (4, 4) if pad else (3, 3)
+    m.conv((2, 2), 3, 4)
+    m.act()
+    m.flatten((rows - 1) * (columns - 1) * 4)
+    m.dense((rows - 1) * (columns - 1) * 4, 6)
+    m.act()
+    m.dense(6, 3)
+    return m.done()
+
+
+def strided() -> model.Model:
+    """Strides, dilation and a depthwise convolution, then the mean of all positions."""
+    m = Maker(9, 8, 2, seed=3)
+    m.conv((3, 3), 2, 4, strides=2, pad=1)
+    m.act()
+    m.conv((3, 3), 4, 4, groups=4, pad=1)
+    m.act(SIGNED)
+    m.conv((2, 2), 4, 3, dilation=2)
+    m.act()
+    m.add(model.GlobalPool("global", (m.last,), "sum"))
+    m.dense(3, 2)
+    return m.done()
+
+
+def skip() -> model.Model:
+    """A skip connection around two convolutions, behind a pooling layer."""
+    m = Maker(6, 8, 2, seed=5)
+    m.conv((3, 3), 2, 3, pad=1)
+    m.act()
+    start = m.pool("max", 2, 2)
+    m.conv((3, 3), 3, 3, pad=1)
+    m.act()
+    m.conv((3, 3), 3, 3, pad=1)
+    end = m.act(SIGNED)
+    m.add(model.Merge("add", (start, end), "add"))
+    m.act()
+    m.conv((1, 1), 3, 2)
+    m.act()
+    m.flatten(24)
+    m.dense(24, 3)
+    return m.done()
+
+
+def sequence() -> model.Model:
+    """Conv1D, average pooling, another convolution and a maximum over time."""
+    m = Maker(12, 3, seed=7)
+    m.conv((3,), 3, 4, pad=1)
+    m.act()
+    m.pool("sum", 2, 2, axes=1)
+    m.act(Quantizer.parse("ufixed<6,4,RND_CONV,SAT>"))
+    m.conv((3,), 4, 3)
+    m.act(SIGNED)
+    m.add(model.GlobalPool("global", (m.last,), "max"))
+    m.dense(3, 2)
+    return m.done()
+
+
+def deep_sets() -> model.Model:
+    """The same dense layers for every particle, a sum over them, dense layers."""
+    m = Maker(6, 3, seed=9)
+    m.dense(3, 5)
+    m.act()
+    m.dense(5, 4)
+    m.act()
+    m.add(model.GlobalPool("sum", (m.last,), "sum"))
+    m.act(Quantizer.parse("ufixed<6,4,RND_CONV,SAT>"))
+    m.dense(4, 5)
+    m.act()
+    m.dense(5, 2)
+    return m.done()
+
+
+def two_heads() -> model.Model:
+    """Two outputs of different depth."""
+    m = Maker(5, 4, seed=11)
+    m.dense(4, 4)
+    start = m.act()
+    m.add(model.GlobalPool("sum", (start,), "sum"))
+    m.dense(4, 3)
+    m.act()
+    first = m.dense(3, 2)
+    m.last = start
+    m.add(model.GlobalPool("max", (start,), "max"))
+    second = m.dense(4, 2)
+    return m.done(first, second)
+
+
+NETWORKS = {
+    "cnn": (cnn(), (8, 9)),
+    "cnn same": (cnn(pad=1), (8, 9)),
+    "strided": (strided(), (9, 8)),
+    "skip": (skip(), (6, 8)),
+    "sequence": (sequence(), (1, 12)),
+    "deep sets": (deep_sets(), (1, 6)),
+    "two heads": (two_heads(), (1, 5)),
+}
+"""Network, rows and columns of its input."""
