@@ -27,7 +27,7 @@ NUMBER = {name: f"w{number}" for number, name in enumerate(SHAPES)}
 MUTANTS = {
     "m_flush": ("same", ("flush_q <= FlushBits'(Flush);", "flush_q <= FlushBits'(Flush - 1);")),
     "m_tick": ("same", ("take | flushing;", "take;")),
-    "m_spoiled": ("same", ("      else if (spoiled) wait_q <= '0;\n", "")),
+    "m_spoiled": ("same", ("      else if (spoiled) left_q <= '0;\n", "")),
     "m_wait": ("valid", ("wait_q <= WaitBits'(Base);", "wait_q <= WaitBits'(Base - 1);")),
     "m_cut": ("valid", ("(active_q & advance & (~cut | flushing))", "(active_q & advance)")),
     "m_kill": ("same", ("    end else if (cut && !flushing) begin\n      active_q <= 1'b0;\n", "")),
@@ -130,7 +130,7 @@ def test_whatever_comes(bench: eb.Bench, resets: float) -> None:
 
 
 def test_every_mutant_is_found(bench: eb.Bench) -> None:
-    given = {name: drive(SHAPES[of], 5, [*eb.KINDS] * 3, 0.01) for name, (of, _) in MUTANTS.items()}
+    given = {name: drive(SHAPES[of], 5, [*[*eb.KINDS] * 3, *[eb.whole, eb.gaps] * 4], 0.01) for name, (of, _) in MUTANTS.items()}
     found = bench.play(given)
     for name, (of, _) in MUTANTS.items():
         assert not same(found[name], expected(SHAPES[of], given[name])), name

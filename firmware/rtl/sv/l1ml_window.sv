@@ -125,11 +125,10 @@ module l1ml_window #(
 
     logic [WaitBits-1:0] wait_q; // advances until then, 0: it has been, or there is no event
 
-    assign first = advance & ~begins & ~spoiled & (wait_q == WaitBits'(1));
+    assign first = advance & ~begins & (wait_q == WaitBits'(1));
 
     always_ff @(posedge clk_i) begin
       if (begins) wait_q <= WaitBits'(Base);
-      else if (spoiled) wait_q <= '0;
       else if (advance && wait_q != '0) wait_q <= wait_q - WaitBits'(1);
       if (rst_i) wait_q <= '0;
     end
