@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from l1ml import sources
+from l1ml import sources, streamed
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
 from l1ml.events.writer import EventWriter
+from l1ml.links.layout import LinkLayout
+from l1ml.report import plan as plan_report
 from l1ml.report import precision
 from l1ml.report.ranges import RangeStats, range_stats
 from l1ml.report.render import RocInput, write_report
@@ -209,6 +211,36 @@ def _synthesized(project: Project) -> dict[str, Any] | None:
         return None
     found = json.loads(result.read_text(encoding="utf-8"))
     return {**{key: found[key] for key in ("lut", "ff", "dsp", "bram")}, "method": found["tool"]}
+
+
+def show_plan(project: Project, *, front: bool = False, json: Path | None = None) -> str:
+    """Return the plan of a streamed project as text, with the trade-off curve if it is asked for.
+
+    Args:
+        project: the project.
+        front: plan for other latencies, too, and draw the curve into the project's reports.
+        json: file to write both to.
+
+    Raises:
+        ConfigError: the block is not streamed.
+    """
+    manifest = project.manifest
+    if "plan" not in manifest:
+        raise ConfigError(
+            "this block takes a whole event every clock: there is nothing to plan",
+            where=(str(project.root),),
+            fix="set hardware: streamed, or a tmux and a latency budget with it, and convert again",
+        )
+    text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
+    if front:
+        points = streamed.front(project.program, project.config, LinkLayout.from_dict(manifest["link"]))
+        here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
+        drawn = plan_report.draw(points, here, _reports(project))
+        text += f"\n\n{plan_report.front_text(points)}\n\n{drawn}"
+        data["front"] = points
+    if json is not None:
+        _write_json(json, data)
+    return text
 
 
 def write_project_report(project: Project) -> list[Path]:

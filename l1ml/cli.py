@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from l1ml import arguments
 from l1ml.config import ProjectConfig, write_yaml
 from l1ml.errors import ConfigError, L1mlError
-from l1ml.verify.arguments import VERIFY_OPTIONS, add_verify_arguments, count
+from l1ml.verify.arguments import VERIFY_OPTIONS, add_verify_arguments
 from l1ml.version import VERSION
 
 PASSED, FAILED, NOT_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -91,7 +92,7 @@ def _bug(error: Exception) -> str:
 def _config(args: argparse.Namespace) -> int:
     from l1ml import project
 
-    given = {key: getattr(args, key) for key in _OPTIONS if getattr(args, key) is not None}
+    given = {key: getattr(args, key) for key in arguments.OPTIONS if getattr(args, key) is not None}
     if args.input_type:
         given["input_type"] = _types(args.input_type)
     mapping = project.config_from_model(args.model, args.weights, output_dir=args.dir, **given)
@@ -157,9 +158,11 @@ def _precision(args: argparse.Namespace, made: Any) -> None:
 def _build(args: argparse.Namespace) -> int:
     from l1ml.project import Project
 
-    steps = {step: args.all or getattr(args, step) for step in _STEPS}
+    steps = {step: args.all or getattr(args, step) for step in arguments.STEPS}
     if not any(steps.values()):
-        args.parser.error("say what to build: --all, or any of " + ", ".join(f"--{step}" for step in _STEPS))
+        args.parser.error(
+            "say what to build: --all, or any of " + ", ".join(f"--{step}" for step in arguments.STEPS)
+        )
     results = Project.load(args.project).build(**steps)
     for step, result in results.items():
         _say(args, f"{step}: {_line(result)}")
@@ -191,6 +194,14 @@ def _verify(args: argparse.Namespace) -> int:
     types = _types(args.input_type) if args.input_type else None
     network = verification.network(project, args.model, args.weights, types)
     return _judge(args, verification.run(network, **{key: getattr(args, key) for key in VERIFY_OPTIONS}))
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from l1ml import actions
+    from l1ml.project import Project
+
+    _say(args, actions.show_plan(Project.load(args.project), front=args.front, json=args.json))
+    return PASSED
 
 
 def _gate(args: argparse.Namespace) -> int:
@@ -225,27 +236,6 @@ def _line(result: object) -> str:
     return str(result)
 
 
-_STEPS = {
-    "lint": "Verilator with all warnings",
-    "emulate": "the emulator on random events, timed",
-    "cosim": "the co-simulation; later replays start at once",
-    "synth": "Yosys: LUT, FF, DSP, BRAM and logic depth",
-}
-_OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "interface": (str, "LINK", "link around the block: emp, axis, parallel or auto"),
-    "clock_mhz": (float, "MHZ", "clock of the block"),
-    "tmux": (int, "N", "an event every N bunch crossings; default: as few as its words need"),
-    "hardware": (str, "KIND", "parallel, streamed, none (emulator only), or auto: what fits"),
-    "part": (str, "PART", "FPGA"),
-    "name": (str, "NAME", "prefix of the HDL modules"),
-    "stages": (int, "N", "pipeline stages of the core; default: the fewest that meet the clock"),
-    "latency_budget_ns": (float, "NS", "longest latency allowed"),
-    "events": (str, "E.h5", "event file for the ranges and ROC curves of the report"),
-    "precision": (str, "TYPE", "types of a float model: fixed<W,I>, or auto with --calibration"),
-    "calibration": (str, "E.h5", "event file that shows the ranges of a float model"),
-}
-
-
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     suppress = argparse.SUPPRESS  # else the default of a subcommand undoes an option given before it
@@ -261,75 +251,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="l1ml", description=_OVERVIEW, epilog=_CODES, **style)
     parser.add_argument("--version", action="version", version=f"l1ml {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (run, arguments, what, examples) in _COMMANDS.items():
+    for name, (run, add_arguments, what, examples) in _COMMANDS.items():
         epilog = "example:\n" + textwrap.indent("\n".join(examples), "  ") + "\n\n" + _CODES
         description = what[0].upper() + what[1:] + "."
         sub = commands.add_parser(name, help=what, description=description, epilog=epilog, **style)
-        arguments(sub)
+        add_arguments(sub)
         sub.set_defaults(run=run, parser=sub)
     return parser
-
-
-def _config_arguments(sub: argparse.ArgumentParser) -> None:
-    add = sub.add_argument
-    add("--model", required=True, metavar="M", help="model file: .h5, .keras, .json (with --weights), .onnx")
-    add("--weights", metavar="W", help="weights, where the model file is architecture only")
-    add("--dir", required=True, metavar="PRJ", help="project folder that `l1ml convert` will write")
-    add("--output", required=True, metavar="CFG.yml", help="configuration file to write")
-    types = "fixed<W,I> of all inputs, or NAME=fixed<W,I>, repeated; default: what the model says"
-    add("--input-type", action="append", metavar="TYPE", help=types)
-    defaults = ProjectConfig()
-    for key, (kind, metavar, text) in _OPTIONS.items():
-        default = getattr(defaults, key)
-        shown = text if default is None else f"{text} (default {default})"
-        add("--" + key.replace("_", "-"), type=kind, metavar=metavar, help=shown)
-
-
-def _convert_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--config", required=True, metavar="CFG.yml", help="configuration, from `l1ml config`")
-    sub.add_argument(
-        "--preprocess",
-        metavar="FILE.py:FUNCTION",
-        help="function from raw fields to the network's inputs, built into the block; the file is run",
-    )
-
-
-def _project_argument(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--project", required=True, metavar="PRJ", help="folder that `l1ml convert` wrote")
-
-
-def _build_arguments(sub: argparse.ArgumentParser) -> None:
-    _project_argument(sub)
-    sub.add_argument("--all", action="store_true", help="all of the following")
-    for step, text in _STEPS.items():
-        sub.add_argument(f"--{step}", action="store_true", help=text)
-
-
-def _emulate_arguments(sub: argparse.ArgumentParser) -> None:
-    _project_argument(sub)
-    sub.add_argument("--events", required=True, metavar="E.h5", help="event file")
-    sub.add_argument(
-        "--output", required=True, metavar="OUT.h5", help="file to write: the outputs, event by event"
-    )
-
-
-def _replay_arguments(sub: argparse.ArgumentParser) -> None:
-    _project_argument(sub)
-    add = sub.add_argument
-    add("--events", required=True, metavar="E.h5", help="event file; golden answers in it are compared too")
-    add("--max-events", type=count, metavar="N", help="stop after N events; default: all")
-    benches = (
-        "bulk: compiled and fast; cocotb: the contract (gaps, resets, framing errors), slow (default bulk)"
-    )
-    add("--bench", choices=("bulk", "cocotb"), default="bulk", help=benches)
-    add("--self-test", action="store_true", help="mutate RTL and golden, and prove that the comparison fails")
-
-
-def _gate_arguments(sub: argparse.ArgumentParser) -> None:
-    _project_argument(sub)
-    limits = "limits: latency, interval, LUT, FF, DSP, BRAM, mismatches"
-    sub.add_argument("--budget", required=True, metavar="B.yml", help=limits)
-    sub.add_argument("--junit", metavar="F", help="also write the checks as JUnit XML")
 
 
 _COMMANDS: dict[
@@ -340,31 +268,37 @@ _COMMANDS: dict[
 ] = {
     "config": (
         _config,
-        _config_arguments,
+        arguments.config_arguments,
         "write a configuration file for a model, with every option and its default",
         ("l1ml config --model tagger.h5 --input-type 'fixed<14,4>' --dir prj --output tagger.yml",),
     ),
     "convert": (
         _convert,
-        _convert_arguments,
+        arguments.convert_arguments,
         "write the firmware project: SystemVerilog, link wrapper, constraints, manifest",
         ("l1ml convert --config tagger.yml",),
     ),
+    "plan": (
+        _plan,
+        arguments.plan_arguments,
+        "show the engines of a streamed block: clocks, sharing, resources, and what other latencies would cost",
+        ("l1ml plan --project prj", "l1ml plan --project prj --front"),
+    ),
     "build": (
         _build,
-        _build_arguments,
+        arguments.build_arguments,
         "run the tools that take longer than the conversion",
         ("l1ml build --project prj --all", "l1ml build --project prj --lint --synth"),
     ),
     "emulate": (
         _emulate,
-        _emulate_arguments,
+        arguments.emulate_arguments,
         "run the bit-exact emulator over an event file",
         ("l1ml emulate --project prj --events events.h5 --output scores.h5",),
     ),
     "replay": (
         _replay,
-        _replay_arguments,
+        arguments.replay_arguments,
         "send events through emulator and RTL, link wrapper included, and compare everything",
         (
             "l1ml replay --project prj --events events.h5",
@@ -382,13 +316,13 @@ _COMMANDS: dict[
     ),
     "gate": (
         _gate,
-        _gate_arguments,
+        arguments.gate_arguments,
         "hold the project and its last replay against a budget",
         ("l1ml gate --project prj --budget budget.yml --junit gate.xml",),
     ),
     "report": (
         _report,
-        _project_argument,
+        arguments.project_argument,
         "write the report: Markdown, JSON and plots",
         ("l1ml report --project prj",),
     ),

@@ -232,6 +232,32 @@ def _link(
     return replace(layout, link_cycles=layout.words_per_bx * config.tmux)  # no closer than the user says
 
 
+def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> list[dict[str, float]]:
+    """Return what the block costs at other latencies, on the same link at the same interval, fastest first.
+
+    Args:
+        program: the typed network.
+        config: the options of the project.
+        layout: its link.
+    """
+    config = replace(with_interface(config), latency_budget_ns=None)
+    beats = max(1, layout.beat_count)
+    raster = WHOLE
+    if beats > 1:
+        raster = next(r for r in rasters(program.inputs[0].shape, MAX_LANES) if r.beats == beats)
+    workshop = Workshop(config)
+    planner = _planner(program, config, raster, layout, workshop)
+    around = layout.collect_cycles + layout.emit_cycles
+    return [
+        {
+            "cycles": p.timed.latency + around,
+            "latency_ns": (p.timed.latency + around) * 1e3 / config.clock_mhz,
+            **p.total.to_dict(),
+        }
+        for p in planner.front()
+    ]
+
+
 def pins(config: ProjectConfig) -> dict[str, int]:
     """Return the clocks per beat that the user asks for, by layer.
 

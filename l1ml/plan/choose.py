@@ -9,7 +9,7 @@ lasts; then all steps are looked at again.  The same input gives the same plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -149,16 +149,21 @@ class Planner:
                 return best
             best = better
 
-    def front(self, plan: Plan) -> list[Plan]:
-        """Return the plans on the way from the fastest to the cheapest, by latency."""
-        goal, self.goal = self.goal, replace(self.goal, latency=None)
-        self.tried.clear()
-        found = [self._fastest(plan.split)]
-        while (better := self._step(found[-1], plan.split)) is not None:
+    def front(self) -> list[Plan]:
+        """Return the plans on the way from the fastest to the cheapest, none of them dominated.
+
+        Raises:
+            TimingError: no plan keeps the interval.
+        """
+        split = self._splits()
+        found = [self._fastest(split)]
+        while (better := self._step(found[-1], split)) is not None:
             found.append(better)
-        self.goal = goal
-        self.tried.clear()
-        return found
+        kept: list[Plan] = []
+        for plan in sorted(found, key=lambda p: (p.timed.latency, cost.weight(p.total, self.have))):
+            if not kept or cost.weight(plan.total, self.have) < cost.weight(kept[-1].total, self.have):
+                kept.append(plan)
+        return kept
 
     def _splits(self) -> dict[int, int]:
         """Split whole tensors so far that their positions just fit the interval."""

@@ -254,6 +254,35 @@ def roc(
         return _save(figure, path)
 
 
+def trade_off(points: Sequence[Mapping[str, float]], chosen: Mapping[str, float], path: Path) -> Path:
+    """Draw what a block costs at every latency.
+
+    Args:
+        points: plans by latency: ``latency_ns``, ``lut``, ``dsp``, ``bram``.
+        chosen: the plan of the project, the same keys.
+        path: PNG to write.
+    """
+    with style():
+        figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+        axes = figure.subplots()
+        xs = [p["latency_ns"] / 1e3 for p in points]
+        axes.plot(xs, [p["lut"] for p in points], "o-", color=BLUE, markersize=4, label="LUT")
+        axes.plot([chosen["latency_ns"] / 1e3], [chosen["lut"]], "D", color=ORANGE, label="this project")
+        if any(p["dsp"] for p in points):
+            right = axes.twinx()
+            right.plot(xs, [p["dsp"] for p in points], "s--", color=MUTED, markersize=3, label="DSP")
+            right.set_ylabel("DSP blocks")
+            right.set_ylim(bottom=0)
+        axes.set_xlabel("latency / us")
+        axes.set_ylabel("LUT (estimate)")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set_ylim(bottom=0)
+        axes.set_title("Resources against latency, at the same interval")
+        axes.grid(axis="both")
+        axes.legend(loc="upper right")
+        return _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> Path:
     """Write a PNG without date or version in it."""
     FigureCanvasAgg(figure)

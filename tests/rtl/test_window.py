@@ -130,7 +130,8 @@ def test_whatever_comes(bench: eb.Bench, resets: float) -> None:
 
 
 def test_every_mutant_is_found(bench: eb.Bench) -> None:
-    given = {name: drive(SHAPES[of], 5, [*[*eb.KINDS] * 3, *[eb.whole, eb.gaps] * 4], 0.01) for name, (of, _) in MUTANTS.items()}
+    kinds = [*[*eb.KINDS] * 3, *[eb.whole, eb.gaps] * 4]
+    given = {name: drive(SHAPES[of], 5, kinds, 0.01) for name, (of, _) in MUTANTS.items()}
     found = bench.play(given)
     for name, (of, _) in MUTANTS.items():
         assert not same(found[name], expected(SHAPES[of], given[name])), name

@@ -17,6 +17,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"__init__"},
+    {"arguments"},
     {"project"},
     {"actions", "verification"},
     {"sources"},

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a streamed block for people: engine by engine, and what other latencies would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from l1ml.report.markdown import number
+
+HEAD = ("", "engine", "layers", "shared", "first", "last", "busy", "LUT", "FF", "DSP", "BRAM")
+
+
+def rows(manifest: Mapping[str, Any]) -> list[list[str]]:
+    """Return a row per engine of the manifest's plan; clocks count from the first beat of an event."""
+    out = []
+    for k, node in enumerate(manifest["plan"]):
+        used = node["resources"]
+        shared = node.get("parameters", {})
+        clocks = ""
+        if node["engine"] == "fold":
+            clocks = f"{-(-int(shared['KeptInputs']) // int(shared['PerClock']))} clocks a beat"
+        elif node["stages"]:
+            clocks = f"{node['stages']} stages"
+        out.append(
+            [
+                str(k), str(node["engine"]), ", ".join(str(name) for name in node["layers"]), clocks,
+                number(node["first_cycle"]), number(node["last_cycle"]), number(node["busy_cycles"]),
+                *(number(round(used[key])) for key in ("lut", "ff", "dsp", "bram")),
+            ]
+        )  # fmt: skip
+    return out
+
+
+def plain(manifest: Mapping[str, Any]) -> str:
+    """Return the plan as text in columns."""
+    latency, interval, total = manifest["latency"], manifest["interval"], manifest["estimate"]
+    parts = " + ".join(f"{key} {latency[f'{key}_cycles']}" for key in ("collect", "compute", "emit"))
+    used = ", ".join(f"{total[key]:,.0f} {key.upper()}" for key in ("lut", "ff", "dsp", "bram"))
+    lines = [
+        f"{manifest['core_module']}: latency {latency['cycles']} clocks = {latency['ns'] / 1e3:.3f} us ({parts})",
+        f"interval {interval['cycles']} clocks on the link, the engines need {interval['core_cycles']}",
+        "",
+        *columns([HEAD, *rows(manifest)]),
+        "",
+        f"together {used} by the plan's model (measure: l1ml build --synth)",
+    ]
+    return "\n".join(lines)
+
+
+def front_text(points: Sequence[Mapping[str, float]]) -> str:
+    """Return the trade-off curve as text in columns."""
+    head = ("latency / us", "clocks", "LUT", "FF", "DSP", "BRAM")
+    body = [
+        [
+            f"{p['latency_ns'] / 1e3:.3f}",
+            *(number(round(p[key])) for key in ("cycles", "lut", "ff", "dsp", "bram")),
+        ]
+        for p in points
+    ]
+    return "\n".join(columns([head, *body]))
+
+
+def columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows with aligned columns; numbers to the right."""
+    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
+    out = []
+    for row in table:
+        cells = [
+            cell.rjust(width) if cell[:1].isdigit() else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        out.append("  ".join(cells).rstrip())
+    return out
+
+
+def draw(points: Sequence[Mapping[str, float]], chosen: Mapping[str, float], folder: Path) -> Path:
+    """Draw the trade-off curve into a folder."""
+    from l1ml.report import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return plots.trade_off(points, chosen, folder / "plan.png")
