@@ -76,8 +76,9 @@ class ProjectConfig:
         hardware: ``parallel`` builds RTL for one event per clock, ``streamed`` engines that share hardware over the
             positions and clocks of an event, ``none`` only the emulator; ``auto`` takes ``parallel`` where the
             network is small enough, else ``streamed``.
-        plan: how events are streamed: ``lanes`` (positions per beat of the input) and, per layer,
-            ``reuse_factor`` or ``parallel``; what is not given is planned.
+        plan: how events are streamed: ``lanes`` (positions per beat of the input), ``interval`` (clocks between two
+            events, where the link would allow more) and, per layer under ``layers``, ``reuse_factor`` or ``strategy``;
+            what is not given is planned.
         strict: True refuses a network in which a real-valued layer (a normalization without a quantizer) feeds
             another one; False rounds its result as finely as float32 does and notes that as an approximation.
         keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).
@@ -208,8 +209,9 @@ def _strategy(value: object) -> str:
 
 _plan = checks.keyed({
     "lanes": checks.whole(1, 4096),
+    "interval": checks.whole(1, 1 << 20),
     "layers": checks.by_name(checks.keyed({
-        "reuse_factor": checks.whole(1, 1 << 20), "parallel": checks.whole(1, 4096), "strategy": _strategy,
+        "reuse_factor": checks.whole(1, 1 << 20), "strategy": _strategy,
     })),
 })  # fmt: skip
 _CHECKS: dict[str, Callable[[object], Any]] = {

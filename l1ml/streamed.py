@@ -227,9 +227,34 @@ def _link(
         options=options,
         beats=beats,
     )
-    if config.tmux is None or spec.load(config.interface).frame is not spec.FrameRule.FIELDS:
+    frame, wanted = spec.load(config.interface).frame, config.plan.get("interval")
+    if wanted is not None:
+        return _with_interval(layout, wanted, frame)
+    if config.tmux is None or frame is not spec.FrameRule.FIELDS:
         return layout
     return replace(layout, link_cycles=layout.words_per_bx * config.tmux)  # no closer than the user says
+
+
+def _with_interval(layout: LinkLayout, wanted: int, frame: spec.FrameRule) -> LinkLayout:
+    """Return the link with the user's own interval.
+
+    Raises:
+        TimingError: the link brings events more often, or its frames last longer.
+    """
+    least = layout.link_cycles
+    if frame is spec.FrameRule.LINK and wanted != least:
+        raise TimingError(
+            f"an interval of {wanted} clocks, but the link at TMUX {layout.tmux} brings an event every {least}",
+            where=("plan", "interval"),
+            fix=f"leave it out, or set it to {least}",
+        )
+    if wanted < least:
+        raise TimingError(
+            f"an interval of {wanted} clocks, but a frame lasts {least}",
+            where=("plan", "interval"),
+            fix=f"give at least {least}, wider words, or more positions per beat",
+        )
+    return replace(layout, link_cycles=wanted)
 
 
 def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> list[dict[str, float]]:
