@@ -23,7 +23,7 @@ from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
-from l1ml.plan.network import EngineNode
+from l1ml.plan.network import EngineNode, MapNode
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
@@ -310,8 +310,9 @@ def describe(block: Streamed) -> list[dict[str, Any]]:
     out = []
     for number, node in enumerate(timed.network.nodes):
         times = timed.times[node.outputs[0]]
-        engine = node.engine.MODULE.removeprefix("l1ml_") if isinstance(node, EngineNode) else "map"
-        layers = [node.layer] if isinstance(node, EngineNode) else list(node.layers)
+        made = node.engine if isinstance(node, EngineNode) else timed.scans.get(number)
+        engine = "map" if made is None else made.MODULE.removeprefix("l1ml_")
+        layers = list(node.layers) if isinstance(node, MapNode) else [node.layer]
         used = block.plan.parts[number]
         entry: dict[str, Any] = {
             "engine": engine if engine != "map" or number in block.pipes else "wires",
@@ -323,7 +324,7 @@ def describe(block: Streamed) -> list[dict[str, Any]]:
             "stages": block.pipes[number].stages if number in block.pipes else 0,
             "resources": used.to_dict(),
         }
-        if isinstance(node, EngineNode):
-            entry["parameters"] = node.engine.parameters()
+        if made is not None:
+            entry["parameters"] = made.parameters()
         out.append(entry)
     return out

@@ -38,7 +38,7 @@ class Bodies:
         self.wholes: dict[int, Local] = {}
         self.number = 0
         self.layer = "input"
-        self.values: list[Value] = self._inputs(raster)
+        self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))
 
     def _inputs(self, raster: Raster) -> list[Value]:
         ports = self.program.inputs

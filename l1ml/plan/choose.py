@@ -17,7 +17,7 @@ from l1ml.errors import ConfigError, TimingError
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
-from l1ml.plan.network import EngineNode, MapNode
+from l1ml.plan.network import EngineNode, MapNode, Node
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
@@ -85,8 +85,11 @@ class Product:
 class _Chosen:
     """Choices with a record of what was asked."""
 
-    def __init__(self, program: TensorProgram, slices: Mapping[int, int], split: Mapping[int, int]) -> None:
+    def __init__(
+        self, program: TensorProgram, goal: Goal, slices: Mapping[int, int], split: Mapping[int, int]
+    ) -> None:
         self.program, self.slices, self.given_split = program, slices, split
+        self.interval, self.pins = goal.interval, goal.pins
         self.products: dict[int, Product] = {}
         self.splits: dict[int, int] = {}
 
@@ -97,6 +100,9 @@ class _Chosen:
         if slices == PARALLEL:
             return None
         return max(1, -(-shape[0] // slices))
+
+    def scan(self, step: int, steps: int) -> bool:
+        return steps <= self.interval and self.pins.get(self.program.steps[step].layer) != PARALLEL
 
     def split(self, step: int, positions: int) -> int | None:
         self.splits[step] = positions
@@ -171,7 +177,7 @@ class Planner:
         if self.goal.interval == 1:
             return split
         for _ in range(32):  # a split changes what comes behind it
-            chosen = _Chosen(self.program, {}, split)
+            chosen = _Chosen(self.program, self.goal, {}, split)
             lay_out(self.program, self.raster, chosen, self.goal.period_ns)
             new = {
                 step: -(-positions // self.goal.interval)
@@ -185,7 +191,7 @@ class Planner:
         return split
 
     def _fastest(self, split: Mapping[int, int]) -> Plan:
-        chosen = _Chosen(self.program, {}, split)
+        chosen = _Chosen(self.program, self.goal, {}, split)
         lay_out(self.program, self.raster, chosen, self.goal.period_ns)
         self.products = chosen.products
         slices = {
@@ -213,7 +219,7 @@ class Planner:
         times, nodes = plan.timed.times, plan.timed.network.nodes
         spans = [(int(times[n.outputs[0]][0]) - int(times[n.inputs[0]][0]), n) for n in nodes]
         clocks, node = max(spans, key=lambda pair: pair[0])
-        name = node.layer if isinstance(node, EngineNode) else ", ".join(node.layers)
+        name = _named(node)
         return f"{clocks} of them pass in {name}"
 
     def _pinned(self, product: Product, otherwise: int) -> int:
@@ -257,23 +263,29 @@ class Planner:
         return self.tried[key]
 
     def _build(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan:
-        chosen = _Chosen(self.program, slices, split)
+        chosen = _Chosen(self.program, self.goal, slices, split)
         network = lay_out(self.program, self.raster, chosen, self.goal.period_ns)
-        timed = time_network(network, self.arrivals, self.measure)
+        timed = time_network(network, self.arrivals, self.measure, self.goal.interval)
         if timed.interval > self.goal.interval:
             node = network.nodes[timed.slowest()]
-            name = node.layer if isinstance(node, EngineNode) else ", ".join(node.layers)
+            name = _named(node)
             self.needed = timed.interval if self.needed is None else self.needed
             raise TimingError(
                 f"layer {name!r} needs {timed.interval} clocks per event, there are {self.goal.interval}"
             )
         parts = [
-            self.resources(timed.maps[k]) if isinstance(node, MapNode) else cost.of_engine(node.engine)
+            cost.of_engine(node.engine)
+            if isinstance(node, EngineNode)
+            else self.resources(timed.maps[k]) + cost.of_engine(timed.scans.get(k))
             for k, node in enumerate(network.nodes)
         ]
         parts.append(_of_waits(timed))
         used = {step: slices.get(step, PARALLEL) for step in chosen.products}
         return Plan(timed, used, dict(split), tuple(parts))
+
+
+def _named(node: Node) -> str:
+    return ", ".join(node.layers) if isinstance(node, MapNode) else node.layer
 
 
 def _of_waits(timed: Timed) -> Resources:

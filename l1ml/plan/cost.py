@@ -14,6 +14,7 @@ from l1ml.plan.align import AlignEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.scan import ScanEngine
 from l1ml.plan.window import WindowEngine
 
 RAM_DEPTH = 64
@@ -128,6 +129,15 @@ def _collect(engine: CollectEngine) -> Resources:
 def _align(engine: AlignEngine) -> Resources:
     lut = int(1.15 * engine.width * -(-engine.depth // RAM_DEPTH)) + 30
     return Resources(lut, engine.width + 30)
+
+
+@of_engine.register
+def _scan(engine: ScanEngine) -> Resources:
+    words = engine.buffers * engine.steps
+    ring = max(0, engine.slot - engine.cell_latency)
+    state = engine.state_bits if ring == 0 else engine.state_bits * -(-max(ring - 1, 0) // 32)
+    lut = int(1.15 * engine.x_bits * -(-words // RAM_DEPTH)) + state + 90
+    return Resources(lut, engine.x_bits + engine.state_bits * min(ring, 2) + 150)
 
 
 def of_delay(width: int, clocks: int) -> Resources:

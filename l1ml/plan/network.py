@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from l1ml.graph.primitives import Primitive
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
+from l1ml.plan.recurrence import Recurrence
+from l1ml.plan.scan import ScanEngine
 from l1ml.plan.streams import Stream
 from l1ml.types.arrays import IntArray
 
@@ -136,7 +138,65 @@ class EngineNode:
     drops: IntArray | None = None
 
 
-Node = MapNode | EngineNode
+@dataclass(frozen=True, eq=False)
+class ScanNode:
+    """A recurrent cell: a Map in a loop, whose engine is known once its depth is.
+
+    Args:
+        layer: whose it is.
+        recurrence: cell, states and steps.
+        inputs: the stream of the steps.
+        outputs: the stream of the results.
+        x_bits: bits of a beat.
+    """
+
+    layer: str
+    recurrence: Recurrence
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    x_bits: int
+
+    @property
+    def state_widths(self) -> tuple[int, ...]:
+        """Bits of every element of the states, as they lie on the cell's ports."""
+        kinds = self.recurrence.state_types
+        return tuple(max(1, kind.at(k).width) for kind in kinds for k in range(kind.size))
+
+    @property
+    def y_bits(self) -> int:
+        """Bits of the cell's result."""
+        kind = self.recurrence.y_type
+        return sum(max(1, kind.at(k).width) for k in range(kind.size))
+
+    def engine(self, cell_latency: int, interval: int, arrivals: IntArray) -> ScanEngine:
+        """Return the engine around a cell of that depth.
+
+        Raises:
+            TimingError: the interval leaves fewer clocks than there are steps.
+        """
+        of = self.recurrence
+        slot = ScanEngine.smallest_slot(cell_latency, of.steps, interval)
+        initial = tuple(int(code) for codes in of.initial for code in codes)
+        engine = ScanEngine(
+            steps=of.steps, slot=slot, cell_latency=cell_latency, x_bits=self.x_bits, state_widths=self.state_widths,
+            y_bits=self.y_bits, initial=initial, interval=interval, return_sequences=of.sequences,
+            go_backwards=of.backwards,
+        )  # fmt: skip
+        return replace(engine, lead=engine.smallest_lead(arrivals))
+
+    def emulate(self, x: IntArray) -> IntArray:
+        """Return the results, (events, 1 or steps, 1, units), for beats (events, steps, 1, n)."""
+        of = self.recurrence
+        states = [np.broadcast_to(codes, (len(x), *codes.shape)) for codes in of.initial]
+        wanted = [tensor for _, tensor in of.cell.outputs]
+        out = []
+        for step in range(of.steps)[:: -1 if of.backwards else 1]:
+            *states, y = of.cell.emulate([*states, x[:, step, 0]], wanted)
+            out.append(y)
+        return np.stack(out if of.sequences else out[-1:], axis=1)[:, :, None]
+
+
+Node = MapNode | EngineNode | ScanNode
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +230,8 @@ class EngineNetwork:
         for node in self.nodes:
             if isinstance(node, MapNode):
                 made = self._mapped(node, [held[s] for s in node.inputs])
+            elif isinstance(node, ScanNode):
+                made = [node.emulate(held[node.inputs[0]])]
             else:
                 made = [self._through(node, held[node.inputs[0]])]
             held.update(zip(node.outputs, made, strict=True))

@@ -17,12 +17,12 @@ from l1ml.errors import ConfigError, ModelError, RangeError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
+from l1ml.plan.accumulations import Accumulations
 from l1ml.plan.beat import on_beats, with_lanes
-from l1ml.plan.bodies import Bodies
-from l1ml.plan.folding import fold_of, reduce_of
 from l1ml.plan.moves import Origin
 from l1ml.plan.network import Body, EngineNetwork
-from l1ml.plan.streams import WHOLE, Raster, Stream
+from l1ml.plan.rolling import recurrences
+from l1ml.plan.streams import Raster, Stream
 from l1ml.plan.values import Choices, Fixed, Local, Mixed, Value
 from l1ml.plan.window import WindowEngine
 from l1ml.types.fixed import Overflow, Rounding
@@ -45,12 +45,21 @@ def lay_out(
     return _Layout(program, raster, choices, period_ns).network()
 
 
-class _Layout(Bodies):
+class _Layout(Accumulations):
     def network(self) -> EngineNetwork:
         """Read the program, step by step."""
+        rolled, done = recurrences(self.program), -1
         for tensor, step in self.program.numbered():
             self.number, self.layer = tensor - len(self.program.inputs), step.layer
-            self.values.append(self._step(step, [self.values[s] for s in step.sources]))
+            if self.number <= done:
+                continue
+            loop = rolled.get(self.number)
+            made = None if loop is None else self._scanned(loop)
+            if made is None:
+                self.values[tensor] = self._step(step, [self.values[s] for s in step.sources])
+            else:
+                assert loop is not None
+                self.values[loop.result], done = made, loop.last
         self.layer = "outputs"
         ends = [self._output(t) for _, t in self.program.outputs]
         return EngineNetwork(tuple(self.streams), self._finished(), tuple(ends))
@@ -280,82 +289,6 @@ class _Layout(Bodies):
         taken = (pixel * channels + channel).reshape(lanes, kr * kc * channels)
         tensor = self._added(body, p.Take(taken), (0,))
         return Local(made, (*counts, kr * kc * channels), x.axes, body, tensor)
-
-    # What needs an engine.
-
-    def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
-        if isinstance(step.op, p.ConstMatmul):
-            return self._product(step.op, xs[0])
-        if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
-            return self._reduced(step.op, xs[0])
-        return None
-
-    def _product(self, op: p.ConstMatmul, x: Value) -> Local | None:
-        if isinstance(x, Fixed):
-            return None
-        if isinstance(x, Mixed):
-            return self._summed_up(op, x)
-        if x.raster.whole and len(x.shape) > 1 and prod(x.shape[:-1]) > 1:
-            x = self._split(x)
-        if x.raster.lanes != 1 or len(x.inner) != 1 or len(x.shape) - 1 in x.axes:
-            return self._mapped_as(op, x)
-        per_clock = self.choices.fold(self.number, (op.matrix.shape[0], op.matrix.shape[1]), 1)
-        if per_clock is None:
-            return self._mapped_as(op, x)
-        source = self._flowing(x)
-        node = fold_of(op, self.streams[source], op.matrix[None], per_clock, self.period_ns)
-        number = self._engine(
-            node.engine, source, Stream(x.raster, node.type), ups=node.ups, input_bits=node.input_bits,
-            result_bits=node.result_bits, drops=node.drops,
-        )  # fmt: skip
-        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
-
-    def _mapped_as(self, op: p.ConstMatmul, x: Local) -> Local | None:
-        body_op = on_beats(op, x.shape, x.axes)
-        if body_op is None:
-            return None
-        tensor = self._added(x.body, body_op, (x.tensor,))
-        return Local(x.raster, (*x.shape[:-1], op.matrix.shape[1]), x.axes, x.body, tensor)
-
-    def _summed_up(self, op: p.ConstMatmul, x: Mixed) -> Local | None:
-        """Fold a product over all positions of a stream: other weights for every beat."""
-        base, origin = x.base, x.origin
-        if origin.position.ndim != 1 or bool((origin.position < 0).any()) or base.raster.whole:
-            return None
-        lanes, beats, inner = base.raster.lanes, base.raster.beats, prod(base.inner)
-        per_clock = self.choices.fold(self.number, (lanes * inner, op.matrix.shape[1]), beats)
-        if per_clock is None:
-            return None
-        weights = np.zeros((beats, lanes, inner, op.matrix.shape[1]), dtype=np.int64)
-        slots = base.raster.slots()
-        beat, lane = (np.zeros(base.raster.positions, dtype=np.int64) for _ in range(2))
-        for b, line in enumerate(slots):
-            for k, position in enumerate(line):
-                if position >= 0:
-                    beat[position], lane[position] = b, k
-        at = origin.position
-        np.add.at(weights, (beat[at], lane[at], origin.inner), op.matrix)
-        source = self._flowing(base)
-        node = fold_of(
-            op, self.streams[source], weights.reshape(beats, lanes * inner, -1), per_clock, self.period_ns
-        )
-        number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
-            result_bits=node.result_bits, drops=node.drops,
-        )  # fmt: skip
-        return self._on_stream(number, (op.matrix.shape[1],), ())
-
-    def _reduced(self, op: p.Reduce, x: Local) -> Local | None:
-        last = len(x.shape) - 1
-        if x.raster.whole or x.axes != (last,):
-            return None
-        source = self._flowing(x)
-        node = reduce_of(op, self.streams[source])
-        number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
-            result_bits=node.result_bits, drops=node.drops,
-        )  # fmt: skip
-        return self._on_stream(number, x.shape[:-1], ())
 
     def _output(self, tensor: int) -> int:
         value = self.values[tensor]

@@ -15,7 +15,8 @@ import numpy as np
 
 from l1ml.graph.program import TensorProgram
 from l1ml.plan.align import AlignEngine
-from l1ml.plan.network import EngineNetwork, MapNode
+from l1ml.plan.network import EngineNetwork, MapNode, ScanNode
+from l1ml.plan.scan import ScanEngine
 from l1ml.types.arrays import IntArray
 
 
@@ -49,7 +50,8 @@ class Timed:
 
     Args:
         network: the engines.
-        maps: what was measured of every Map, by number of its node.
+        maps: what was measured of every Map and cell, by number of its node.
+        scans: engines around cells, by number of their node.
         times: clock of every beat, per stream.
         waits: per node, one for each of its inputs.
         ends: how every output of the network waits for the last of them.
@@ -59,6 +61,7 @@ class Timed:
 
     network: EngineNetwork
     maps: dict[int, Measured]
+    scans: dict[int, ScanEngine]
     times: tuple[IntArray, ...]
     waits: tuple[tuple[Wait, ...], ...]
     ends: tuple[Wait, ...]
@@ -75,36 +78,43 @@ class Timed:
         return int(np.argmax(self.busy))
 
 
-def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure) -> Timed:
+def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, interval: int) -> Timed:
     """Return all times of an engine network.
 
     Args:
         network: the engines.
         arrivals: clock of every input beat of a lone event, the first at 0.
         measure: pipelines a body.
+        interval: clocks between two events; recurrent cells are shared by those in flight.
 
     Raises:
         TimingError: beats come faster than an engine takes them.
     """
     times: dict[int, IntArray] = {0: np.asarray(arrivals, dtype=np.int64)}
     maps: dict[int, Measured] = {}
+    scans: dict[int, ScanEngine] = {}
     waits, busy = [], []
     for number, node in enumerate(network.nodes):
         given = [times[s] for s in node.inputs]
-        last, how = join(given, [network.streams[s].bits for s in node.inputs])
+        last, how = join(given, [max(1, network.streams[s].bits) for s in node.inputs])
         waits.append(how)
         if isinstance(node, MapNode):
             maps[number] = measure(node.program)
             made = last + maps[number].stages
             busy.append(1)
+        elif isinstance(node, ScanNode):
+            maps[number] = measure(node.recurrence.cell)
+            scans[number] = node.engine(maps[number].stages, interval, last)
+            made = scans[number].times(last)
+            busy.append(scans[number].busy(last))
         else:
             made = node.engine.times(last)
             busy.append(node.engine.busy(last))
         times.update(dict.fromkeys(node.outputs, made))
     ends_of = network.outputs
-    last, ends = join([times[s] for s in ends_of], [network.streams[s].bits for s in ends_of])
+    last, ends = join([times[s] for s in ends_of], [max(1, network.streams[s].bits) for s in ends_of])
     ordered = tuple(times[k] for k in range(len(network.streams)))
-    return Timed(network, maps, ordered, tuple(waits), ends, tuple(busy), int(last[0]))
+    return Timed(network, maps, scans, ordered, tuple(waits), ends, tuple(busy), int(last[0]))
 
 
 def join(given: Sequence[IntArray], widths: Sequence[int]) -> tuple[IntArray, tuple[Wait, ...]]:

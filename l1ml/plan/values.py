@@ -25,6 +25,9 @@ class Choices(Protocol):
             phases: beats that are summed up.
         """
 
+    def scan(self, step: int, steps: int) -> bool:
+        """Tell whether a recurrent layer that begins at a step shares one cell for all of its time steps."""
+
     def split(self, step: int, positions: int) -> int | None:
         """Return into how many positions per beat a whole tensor is split before a step, None to leave it."""
 

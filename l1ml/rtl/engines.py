@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from l1ml import assets
-from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
-from l1ml.plan.network import EngineNode, MapNode
+from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.timing import Timed, Wait
-from l1ml.rtl import wiring
+from l1ml.rtl import parts, wiring
 from l1ml.rtl.systemverilog import Core, LinkFacts, link_constants, package_text, print_core
 from l1ml.rtl.wiring import LINE, Lane
 from l1ml.schedule.pipeline import Pipeline
 
-BEAT_DELAY = "l1ml_beat_delay"
 ALIGN = "l1ml_align"
 INSIDE = {"l1ml_fold": ("l1ml_multiply", "l1ml_tree", "l1ml_weights"), "l1ml_reduce": ("l1ml_tree",)}
 """Cells that engines are made of, beside l1ml_delay."""
@@ -80,11 +78,12 @@ def print_package(core: StreamedCore, timed: Timed, out_width: int, link: LinkFa
 def cells(timed: Timed) -> list[str]:
     """Return the library cells that a network instantiates."""
     found = {node.engine.MODULE for node in timed.network.nodes if isinstance(node, EngineNode)}
+    found |= {engine.MODULE for engine in timed.scans.values()}
     waits = [w for each in (*timed.waits, timed.ends) for w in each]
     if any(w.buffer for w in waits):
-        found |= {ALIGN, BEAT_DELAY}
+        found |= {ALIGN, parts.BEAT_DELAY}
     if any(w.clocks for w in waits):
-        found.add(BEAT_DELAY)
+        found.add(parts.BEAT_DELAY)
     found |= {cell for module in list(found) for cell in INSIDE.get(module, ())}
     return sorted(found | {"l1ml_delay"})
 
@@ -104,6 +103,8 @@ class _Printer:
             yield from self._waiting(f"n{number}", names, node.inputs, self.timed.waits[number])
             if isinstance(node, MapNode):
                 yield from self._map(number, node, names)
+            elif isinstance(node, ScanNode):
+                yield from self._scan(number, node, names[0])
             else:
                 yield from self._engine(number, node, names[0])
         yield from self._outputs()
@@ -117,7 +118,7 @@ class _Printer:
         out = self._output_width()
         times = self.timed.times[0]
         beats = "1 beat" if first.raster.beats == 1 else f"{first.raster.beats} beats"
-        text = f"An event is {beats}: {first}. Beats of an event come at clocks {_times_text(times)}."
+        text = f"An event is {beats}: {first}. Beats of an event come at clocks {parts.times_text(times)}."
         yield from (
             "// SPDX-License-Identifier: Apache-2.0",
             "//",
@@ -149,15 +150,21 @@ class _Printer:
             ");",
         )
 
-    def _comment(self, number: int, node: MapNode | EngineNode) -> Iterator[str]:
+    def _comment(self, number: int, node: Node) -> Iterator[str]:
         times = self.timed.times[node.outputs[0]]
         if isinstance(node, MapNode):
             what = "wires" if number not in self.pipes else f"Map of {self.pipes[number].stages} stages"
             text = f"{number}: {what} for {', '.join(node.layers) or 'the layer behind'}."
+        elif isinstance(node, ScanNode):
+            scan = self.timed.scans[number]
+            text = (
+                f"{number}: Scan for {node.layer}: {scan.steps} steps, one every {scan.slot} clocks; the cell has "
+                f"{scan.cell_latency} stages."
+            )
         else:
             text = f"{number}: {node.engine.MODULE.removeprefix('l1ml_').capitalize()} for {node.layer}."
         streams = "; ".join(str(self.network.streams[s]) for s in node.outputs)
-        text += f" Out: {streams}; clocks {_times_text(times)}."
+        text += f" Out: {streams}; clocks {parts.times_text(times)}."
         yield from (f"  // {line}" for line in textwrap.wrap(text, LINE - 5))
 
     def _waiting(
@@ -169,14 +176,14 @@ class _Printer:
         valid, start, _ = names[pace]
         reads = waits[pace].clocks - 1  # buffers are read a clock before all leave
         if buffered and reads:
-            yield from _signals(f"{stem}_read", 1)
-            yield from _delay(f"{stem}_read", 1, reads, valid, start, "1'b0")
+            yield from parts.signals(f"{stem}_read", 1)
+            yield from parts.delay(f"{stem}_read", 1, reads, valid, start, "1'b0")
             valid, start = f"{stem}_read_valid", f"{stem}_read_start"
         for k, (wait, stream) in enumerate(zip(waits, streams, strict=True)):
-            own, bits = f"{stem}_in{k}", self.network.streams[stream].bits
+            own, bits = f"{stem}_in{k}", max(1, self.network.streams[stream].bits)
             if wait.buffer is not None:
                 yield f"  logic [{bits - 1}:0] {own}_data;"
-                yield from _instance(
+                yield from parts.instance(
                     ALIGN, wait.buffer.parameters(), f"{own}_align",
                     {
                         "clk_i": "clk_i", "rst_i": "rst_i", "write_valid_i": names[k][0], "write_data_i": names[k][2],
@@ -185,10 +192,15 @@ class _Printer:
                 )  # fmt: skip
                 names[k] = (names[k][0], names[k][1], f"{own}_data")
             elif wait.clocks:
-                yield from _signals(own, bits)
-                yield from _delay(own, bits, wait.clocks, *names[k])
+                yield from parts.signals(own, bits)
+                yield from parts.delay(own, bits, wait.clocks, *names[k])
                 names[k] = (f"{own}_valid", f"{own}_start", f"{own}_data")
         idle = [f"{valid} ^ {start}" for k, (valid, start, _) in enumerate(names) if k != pace]
+        idle += [
+            f"{stem}_in{k}_data"
+            for k, (stream, wait) in enumerate(zip(streams, waits, strict=True))
+            if not self.network.streams[stream].bits and (wait.clocks or wait.buffer is not None)
+        ]
         if buffered and reads:
             idle.append(f"{stem}_read_data")
         if idle:  # all are valid together
@@ -200,17 +212,18 @@ class _Printer:
     def _map(self, number: int, node: MapNode, names: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         valid, start, _ = names[0]
         kinds = [node.program.type_of(t) for _, t in node.program.outputs]
-        data = "{" + ", ".join(n[2] for n in reversed(names)) + "}" if len(names) > 1 else names[0][2]
+        buses = [n[2] for n, s in zip(names, node.inputs, strict=True) if self.network.streams[s].bits]
+        data = "{" + ", ".join(reversed(buses)) + "}" if len(buses) > 1 else buses[0]
         if number in self.pipes:
             own, width = f"n{number}", sum(max(1, k.at(i).width) for k in kinds for i in range(k.size))
-            yield from _signals(own, width)
+            yield from parts.signals(own, width)
             yield f"  {self.core.map_module(number)} #(.HoldIdle(HoldIdle)) {own}_map ("
             yield "    .clk_i(clk_i), .rst_i(rst_i),"
             yield f"    .valid_i({valid}), .data_i({data}),"
             yield f"    .valid_o({own}_valid), .data_o({own}_data)"
             yield "  );"
             yield ""
-            yield from _instance(
+            yield from parts.instance(
                 "l1ml_delay", {"Width": 1, "Latency": self.pipes[number].stages}, f"{own}_start_delay",
                 {"clk_i": "clk_i", "data_i": start, "data_o": f"{own}_start"},
             )  # fmt: skip
@@ -233,13 +246,16 @@ class _Printer:
             for lane in wiring.of_stream(bus, self.network.streams[stream])
         ]
         none = Lane("", 0, 0, signed=False, frac=0)
-        return [[lanes[k] if k >= 0 else none for k in indices] for indices in moved(node.program)]
+        return [[lanes[k] if k >= 0 else none for k in indices] for indices in parts.moved(node.program)]
 
     def _stream(self, stream: int, lanes: Sequence[Lane], valid: str, start: str) -> Iterator[str]:
         kind = self.network.streams[stream]
         yield ""
         yield f"  logic [{max(1, kind.bits) - 1}:0] s{stream}_data;"
         yield from wiring.assign(f"s{stream}_data", wiring.packed(lanes, wiring.natural(kind)))
+        if not kind.bits:
+            yield f"  logic unused_s{stream}; // all of it is always zero"
+            yield f"  assign unused_s{stream} = s{stream}_data;"
         self.valid[stream] = (valid, start, f"s{stream}_data")
 
     def _engine(self, number: int, node: EngineNode, names: tuple[str, str, str]) -> Iterator[str]:
@@ -262,12 +278,12 @@ class _Printer:
             yield ""
             data = f"{own}_in"
         bits = target.elements * node.result_bits if node.result_bits else max(1, target.bits)
-        yield from _signals(own, bits)
+        yield from parts.signals(own, bits)
         parameters: dict[str, int | str] = dict(node.engine.parameters())
         literals, ties = (getattr(node.engine, name, None) for name in ("literals", "ties"))
         if literals is not None:
             parameters |= literals()
-        yield from _instance(
+        yield from parts.instance(
             node.engine.MODULE, parameters, f"{own}_engine",
             {
                 "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
@@ -284,6 +300,54 @@ class _Printer:
             yield f"  assign unused_{own} = ^{own}_data;"
         else:
             self.valid[node.outputs[0]] = (f"{own}_valid", f"{own}_start", f"{own}_data")
+
+    def _scan(self, number: int, node: ScanNode, names: tuple[str, str, str]) -> Iterator[str]:
+        valid, start, data = names
+        engine, cell, own = self.timed.scans[number], node.recurrence.cell, f"n{number}"
+        state_bits, y_bits = engine.state_bits, engine.y_bits
+        yield from parts.signals(own, y_bits)
+        for name, bits in (("cell_x", engine.x_bits + state_bits), ("cell_y", y_bits + state_bits)):
+            yield f"  logic {own}_{name}_valid;"
+            yield f"  logic [{bits - 1}:0] {own}_{name};"
+        yield ""
+        yield from parts.instance(
+            engine.MODULE, {**engine.parameters(), **engine.literals()}, f"{own}_engine",
+            {
+                "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
+                "valid_o": f"{own}_valid", "start_o": f"{own}_start", "data_o": f"{own}_data",
+                "cell_valid_o": f"{own}_cell_x_valid", "cell_data_o": f"{own}_cell_x",
+                "cell_valid_i": f"{own}_cell_y_valid", "cell_data_i": f"{own}_cell_y",
+            },
+        )  # fmt: skip
+        # The cell reads states, lowest bits first, then x; elements that are always zero have no bits there.
+        kinds = [port.type for port in cell.inputs]
+        lanes = [lane for group in wiring.of_outputs(f"{own}_cell_x", kinds[:-1]) for lane in group]
+        stream = self.network.streams[node.inputs[0]]
+        x = wiring.of_stream(f"{own}_cell_x", stream)
+        lanes += [replace(lane, lsb=lane.lsb + state_bits) for lane in x]
+        wanted = [(lane.width, lane.frac) for lane in lanes]
+        width = sum(w for w, _ in wanted)
+        yield ""
+        yield f"  logic [{width - 1}:0] {own}_cell_in;"
+        yield from wiring.assign(f"{own}_cell_in", wiring.packed(lanes, wanted))
+        given = [cell.type_of(tensor) for _, tensor in cell.outputs]
+        bits = sum(max(1, kind.at(k).width) for kind in given for k in range(kind.size))
+        yield f"  logic [{bits - 1}:0] {own}_cell_out;"
+        yield ""
+        yield f"  {self.core.map_module(number)} #(.HoldIdle(HoldIdle)) {own}_cell ("
+        yield "    .clk_i(clk_i), .rst_i(rst_i),"
+        yield f"    .valid_i({own}_cell_x_valid), .data_i({own}_cell_in),"
+        yield f"    .valid_o({own}_cell_y_valid), .data_o({own}_cell_out)"
+        yield "  );"
+        out = [lane for group in wiring.of_outputs(f"{own}_cell_out", given) for lane in group]
+        # A state comes back in the bits of its own type, which may be wider than what this cell can give.
+        kind = node.recurrence.y_type
+        widths = [*node.state_widths, *(max(1, kind.at(k).width) for k in range(kind.size))]
+        fracs = [int(f) for one in [*kinds[:-1], kind] for f in one.frac]
+        yield ""
+        yield from wiring.assign(f"{own}_cell_y", wiring.packed(out, list(zip(widths, fracs, strict=True))))
+        (results,) = wiring.of_outputs(f"{own}_data", [kind])
+        yield from self._stream(node.outputs[0], results, f"{own}_valid", f"{own}_start")
 
     def _output_width(self) -> int:
         return sum(max(1, kind.at(k).width) for kind in self._output_types() for k in range(kind.size))
@@ -307,55 +371,3 @@ class _Printer:
         yield ""
         yield "  logic unused_start; // an event leaves as one beat"
         yield f"  assign unused_start = {names[0][1]};"
-
-
-def moved(program: TensorProgram) -> list[list[int]]:
-    """Return for every output which element of the inputs each of its elements is; -1 for a zero."""
-    first, codes = 1, []
-    for port in program.inputs:
-        size = port.type.size
-        codes.append(np.arange(first, first + size, dtype=np.int64).reshape(1, *port.type.shape))
-        first += size
-    made = program.emulate(codes, [t for _, t in program.outputs])
-    return [[int(k) - 1 for k in out.ravel()] for out in made]
-
-
-def _signals(stem: str, bits: int) -> Iterator[str]:
-    yield f"  logic {stem}_valid;"
-    yield f"  logic {stem}_start;"
-    yield f"  logic [{bits - 1}:0] {stem}_data;"
-    yield ""
-
-
-def _delay(stem: str, bits: int, clocks: int, valid: str, start: str, data: str) -> Iterator[str]:
-    yield from _instance(
-        BEAT_DELAY, {"Width": bits, "Latency": clocks}, f"{stem}_delay",
-        {
-            "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
-            "valid_o": f"{stem}_valid", "start_o": f"{stem}_start", "data_o": f"{stem}_data",
-        },
-    )  # fmt: skip
-    yield ""
-
-
-def _instance(
-    module: str, parameters: Mapping[str, int | str], name: str, ports: Mapping[str, str]
-) -> Iterator[str]:
-    head = f"  {module}"
-    if parameters:
-        yield f"{head} #("
-        items = [f"    .{key}({value})" for key, value in parameters.items()]
-        yield ",\n".join(items)
-        head = "  )"
-    yield f"{head} {name} ("
-    yield ",\n".join(f"    .{port}({signal})" for port, signal in ports.items())
-    yield "  );"
-
-
-def _times_text(times: np.ndarray) -> str:
-    """Return clocks in a few words: the first, the last, and the step where it is the same."""
-    if len(times) == 1:
-        return str(int(times[0]))
-    steps = np.diff(times)
-    step = f", one every {int(steps[0])}" if bool((steps == steps[0]).all()) else ""
-    return f"{int(times[0])} to {int(times[-1])}{step}"

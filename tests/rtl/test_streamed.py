@@ -31,6 +31,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "skip connection, slow clock": ("skip", {"plan": {"lanes": 2}, "clock_mhz": 160.32}),
     "particles": ("deep sets", {"plan": {"lanes": 2}}),
     "two outputs": ("two heads", {"plan": {"lanes": 1}}),
+    "rnn, scanned": ("rnn", {"plan": {"lanes": 1}}),
+    "lstm, scanned": ("lstm", {"plan": {"lanes": 1}}),
+    "lstm, half as often": ("lstm", {"plan": {"lanes": 1, "interval": 14}}),
+    "lstm, unrolled": ("lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"strategy": "latency"}}}}),
+    "gru, backwards": ("gru backwards", {"plan": {"lanes": 1}}),
+    "lstm, every step": ("lstm sequences", {"plan": {"lanes": 1}}),
     "whole events, split": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
     "whole events, folded": ("cnn", {"interface": "emp", "hardware": "streamed", "tmux": 18}),
 }

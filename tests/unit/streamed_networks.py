@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from l1ml.graph import model
+from l1ml.graph.layers.recurrent import GATES
+from l1ml.graph.named import Named
 from l1ml.types.fixed import Quantizer
 
 ACT = Quantizer.parse("ufixed<4,1,RND_CONV,SAT>")
@@ -173,6 +175,31 @@ def two_heads() -> model.Model:
     return m.done(first, second)
 
 
+def recurrent(cell: str, *, sequences: bool = False, backwards: bool = False) -> model.Model:
+    """A recurrent layer over seven time steps, with types of a few bits."""
+    m = Maker(7, 2, seed=13)
+    units, gates, tanh = 3, GATES[cell], Quantizer.parse("fixed<5,1,RND_CONV,SAT>")
+    narrow = Quantizer.parse("fixed<5,3,RND_CONV,SAT>")
+    gate, state = Quantizer.parse("ufixed<4,1,RND_CONV,SAT>"), Quantizer.parse("fixed<6,3,RND_CONV,SAT>")
+    m.add(
+        model.Recurrent(
+            f"{cell}1", ("x",), m.weights(2, gates * units), m.weights(gates * units),
+            recurrent=m.weights(units, gates * units), cell=cell, activation=(Named("tanh"),),
+            recurrent_activation=() if cell == "rnn" else (Named("sigmoid"),), return_sequences=sequences,
+            go_backwards=backwards,
+            types=(narrow, gate, tanh, state, tanh),
+            reset_after=cell == "gru",
+        )
+    )  # fmt: skip
+    if sequences:
+        m.dense(units, 2)
+        m.act(SIGNED)
+        m.add(model.GlobalPool("global", (m.last,), "sum"))
+        units = 2
+    m.dense(units, 2)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -181,5 +208,9 @@ NETWORKS = {
     "sequence": (sequence(), (1, 12)),
     "deep sets": (deep_sets(), (1, 6)),
     "two heads": (two_heads(), (1, 5)),
+    "rnn": (recurrent("rnn"), (1, 7)),
+    "lstm": (recurrent("lstm"), (1, 7)),
+    "gru backwards": (recurrent("gru", backwards=True), (1, 7)),
+    "lstm sequences": (recurrent("lstm", sequences=True), (1, 7)),
 }
 """Network, rows and columns of its input."""

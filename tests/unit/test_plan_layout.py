@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from l1ml.graph.program import TensorProgram
-from l1ml.plan.network import EngineNetwork, EngineNode, MapNode
+from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, ScanNode
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.plan.timing import time_network
@@ -33,6 +33,9 @@ class Choices:
 
     def split(self, step: int, positions: int) -> int | None:
         return self.lanes
+
+    def scan(self, step: int, steps: int) -> bool:
+        return True
 
 
 class Flat(Choices):
@@ -96,12 +99,20 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("sequence", ["window", "window", "window", "reduce"]),
         ("deep sets", ["reduce"]),
         ("two heads", ["reduce", "reduce"]),
+        ("rnn", ["scan"]),
+        ("lstm", ["scan"]),
+        ("gru backwards", ["scan"]),
+        ("lstm sequences", ["scan", "reduce"]),
     ],
 )
 def test_nothing_is_gathered_that_need_not_be(name: str, engines: list[str]) -> None:
     rows, columns = NETWORKS[name][1]
     net = lay_out(PROGRAMS[name], Raster(rows, columns, 1), Choices())
-    found = [n.engine.MODULE.removeprefix("l1ml_") for n in net.nodes if isinstance(n, EngineNode)]
+    found = [
+        "scan" if isinstance(n, ScanNode) else n.engine.MODULE.removeprefix("l1ml_")
+        for n in net.nodes
+        if isinstance(n, EngineNode | ScanNode)
+    ]
     assert found == engines
 
 
@@ -109,7 +120,7 @@ def test_times_follow_from_those_of_the_engines() -> None:
     of = PROGRAMS["cnn"]
     raster = Raster(8, 9, 1)
     net = lay_out(of, raster, Flat(8))
-    timed = time_network(net, np.arange(raster.beats), lambda body: Depth(3))
+    timed = time_network(net, np.arange(raster.beats), lambda body: Depth(3), raster.beats)
     for number, node in enumerate(net.nodes):
         given = timed.times[node.inputs[0]] + timed.waits[number][0].clocks
         made = given + 3 if isinstance(node, MapNode) else node.engine.times(given)
@@ -122,7 +133,7 @@ def test_times_follow_from_those_of_the_engines() -> None:
 def test_branches_meet_beat_by_beat(lanes: int) -> None:
     """Behind a pooling layer beats come irregularly: a memory holds the early branch."""
     net = lay_out(PROGRAMS["skip"], Raster(6, 8, lanes), Flat(64))
-    timed = time_network(net, np.arange(6 * 8 // lanes), lambda body: Depth(2))
+    timed = time_network(net, np.arange(6 * 8 // lanes), lambda body: Depth(2), 48)
     joins = [(k, n) for k, n in enumerate(net.nodes) if len(n.inputs) > 1]
     assert len(joins) == 1
     number, node = joins[0]
