@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from l1ml import flow, streamed
+from l1ml.config import ProjectConfig, read_yaml
+from l1ml.cosim.build import Wire
+from l1ml.cosim.harness import build
 from l1ml.cosim.lint import lint
+from l1ml.links.layout import LinkLayout
+from l1ml.links.spec import Role
+from l1ml.links.words import decode
 from l1ml.validate.core import rtl_sources
 from l1ml.validate.replay import LinkSimulation, replay
 
@@ -94,8 +101,8 @@ def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) ->
     layout = link.layout
     traffic, whole, _ = link.run(made.codes[:8])
     assert np.array_equal(whole.codes, made.expected[:8])
-    valid = layout.column("in", *_role("valid"))
-    last = layout.column("in", *_role("last"))
+    valid = layout.column("in", Role.VALID)
+    last = layout.column("in", Role.LAST)
     first, words = int(traffic.first_word_cycle[3]), layout.frame_words
     broken = {
         "valid_gap": lambda rows: rows.__setitem__((first + 5, valid), 0),
@@ -107,8 +114,6 @@ def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) ->
         if name == "last_early":  # the rest of the packet does not come
             rows[first + 8 : first + words, valid] = 0
         out = link.harness.run(rows, seed=3)
-        from l1ml.links.words import decode
-
         found = decode(layout, out)
         assert name in found.errors
         kept = np.delete(np.arange(8), 3)
@@ -117,7 +122,38 @@ def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) ->
         assert np.array_equal(found.first_word_cycle, traffic.first_word_cycle[kept] + latency)
 
 
-def _role(name: str) -> tuple[Any, int]:
-    from l1ml.links.spec import Role
-
-    return Role(name), 0
+@pytest.mark.parametrize("case", ["a pixel per word", "skip connection", "lstm, every step", "particles"])
+def test_every_beat_of_every_engine_comes_in_the_clock_that_was_planned(
+    case: str, tmp_path: Path, builds: Path
+) -> None:
+    made = block(case, tmp_path / "project")
+    config = ProjectConfig.from_mapping(read_yaml(made.root / "l1ml.yml"))
+    ins, outs = flow.elements(made.program)
+    timed = streamed.plan(made.program, config, ins, outs).plan.timed
+    nodes = [k for k in range(len(timed.network.nodes)) if f" n{k}_valid;" in made.core_file.read_text()]
+    layout = LinkLayout.from_dict(made.manifest["link"])
+    width, interval, events = layout.beat_width, layout.link_cycles, 5
+    files = [f for f in rtl_sources(made.manifest, made.root) if f.stem != made.manifest["top_module"]]
+    harness = build(
+        [f for f in files if f.stem not in ("l1ml_framing", "l1ml_emit")],
+        made.manifest["core_module"],
+        [Wire("valid_i", 1), Wire("start_i", 1), Wire("data_i", width)],
+        [Wire("valid_o", 1)],
+        builds,
+        probes=[Wire(f"n{k}_valid", 1) for k in nodes],
+        fast="-O0",
+    )
+    clocks = events * interval + timed.latency + 8
+    rows = np.random.default_rng(1).integers(0, 1 << 63, (clocks, harness.in_chunks), dtype=np.uint64)
+    rows[:, :2] = 0
+    for event in range(events):
+        at = timed.times[0] + event * interval
+        rows[at, 0] = 1
+        rows[at[0], 1] = 1
+    out = harness.run(rows)
+    assert len(nodes) >= 3
+    for k in nodes:
+        planned = timed.times[timed.network.nodes[k].outputs[0]]
+        due = np.sort(np.concatenate([planned + event * interval for event in range(events)]))
+        seen = np.flatnonzero(out[:, harness.column(f"n{k}_valid")][:, 0])
+        assert np.array_equal(seen, due), f"engine {k}"
