@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from l1ml.errors import ConfigError, TimingError
+from l1ml.errors import ConfigError, TimingError, nearest
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
@@ -92,6 +92,7 @@ class _Chosen:
         self.interval, self.pins = goal.interval, goal.pins
         self.products: dict[int, Product] = {}
         self.splits: dict[int, int] = {}
+        self.loops: set[str] = set()
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         layer = self.program.steps[step].layer
@@ -102,6 +103,7 @@ class _Chosen:
         return max(1, -(-shape[0] // slices))
 
     def scan(self, step: int, steps: int) -> bool:
+        self.loops.add(self.program.steps[step].layer)
         return steps <= self.interval and self.pins.get(self.program.steps[step].layer) != PARALLEL
 
     def split(self, step: int, positions: int) -> int | None:
@@ -137,7 +139,7 @@ class Planner:
         self.have = cost.of_part(goal.part)
         self.tried: dict[tuple[tuple[int, int], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
-        self.why: str | None = None
+        self.why: TimingError | ConfigError | None = None
         self.needed: int | None = None
 
     def plan(self) -> Plan:
@@ -194,16 +196,14 @@ class Planner:
         chosen = _Chosen(self.program, self.goal, {}, split)
         lay_out(self.program, self.raster, chosen, self.goal.period_ns)
         self.products = chosen.products
+        self._check_pins(chosen.loops)
         slices = {
             step: self._pinned(p, PARALLEL if p.phases == 1 else 1) for step, p in chosen.products.items()
         }
         made = self._made(slices, split)
         if made is None:
-            raise TimingError(
-                self.why or "no plan keeps the interval",
-                where=("plan",),
-                fix="raise tmux or clock_mhz, or take more positions per beat (plan: {lanes: ...})",
-            )
+            assert self.why is not None
+            raise self.why
         limit = self.goal.latency
         if limit is not None and made.timed.latency > limit:
             raise TimingError(
@@ -214,6 +214,28 @@ class Planner:
                 "or take more positions per beat (plan: {lanes: ...})",
             )
         return made
+
+    def _check_pins(self, loops: set[str]) -> None:
+        """Refuse pins that no product of the plan can follow.
+
+        Raises:
+            ConfigError: names them all, and what would do.
+        """
+        sizes = {p.layer: p.n_in for p in self.products.values()}
+        problems = [
+            f"{layer}: no product that can be folded; {nearest(layer, sorted({*sizes, *loops}))}"
+            for layer in self.goal.pins
+            if layer not in sizes and layer not in loops
+        ]
+        problems += [
+            f"{layer}: a reuse factor of {slices}, but a beat has {sizes[layer]} inputs; at most {sizes[layer]}"
+            for layer, slices in self.goal.pins.items()
+            if slices > sizes.get(layer, slices)
+        ]
+        if problems:
+            raise ConfigError(
+                "; ".join(problems), where=("plan", "layers"), fix="`l1ml plan` shows the layers"
+            )
 
     def _slowest(self, plan: Plan) -> str:
         times, nodes = plan.timed.times, plan.timed.network.nodes
@@ -258,7 +280,7 @@ class Planner:
             try:
                 self.tried[key] = self._build(slices, split)
             except (TimingError, ConfigError) as error:
-                self.why = self.why or f"{error.what}"
+                self.why = self.why or error
                 self.tried[key] = None
         return self.tried[key]
 
@@ -271,7 +293,9 @@ class Planner:
             name = _named(node)
             self.needed = timed.interval if self.needed is None else self.needed
             raise TimingError(
-                f"layer {name!r} needs {timed.interval} clocks per event, there are {self.goal.interval}"
+                f"layer {name!r} needs {timed.interval} clocks per event, there are {self.goal.interval}",
+                where=("tmux",),
+                fix=f"leave {timed.interval} clocks (tmux, clock_mhz), or take more positions per beat (plan: lanes)",
             )
         parts = [
             cost.of_engine(node.engine)

@@ -285,7 +285,7 @@ class FoldEngine:
             raise TimingError(
                 f"Fold: beat {at + 1} comes at clock {clocks[at + 1]}, beat {at} at clock {clocks[at]},"
                 f" but a beat takes {self.slices} clocks",
-                fix=f"set per_clock to {-(-len(self.kept) // room)}",
+                fix=f"let a beat take at most {room} clocks (reuse_factor), or take fewer positions per beat",
             )
         return clocks
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from l1ml.errors import TimingError
 from l1ml.graph.program import TensorProgram
 from l1ml.plan.align import AlignEngine
 from l1ml.plan.network import EngineNetwork, MapNode, ScanNode
@@ -108,8 +109,11 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
             made = scans[number].times(last)
             busy.append(scans[number].busy(last))
         else:
-            made = node.engine.times(last)
-            busy.append(node.engine.busy(last))
+            try:
+                made = node.engine.times(last)
+                busy.append(node.engine.busy(last))
+            except TimingError as error:
+                raise TimingError(error.what, where=(node.layer, *error.where), fix=error.fix) from None
         times.update(dict.fromkeys(node.outputs, made))
     ends_of = network.outputs
     last, ends = join([times[s] for s in ends_of], [max(1, network.streams[s].bits) for s in ends_of])

@@ -44,10 +44,7 @@ def too_large(program: TensorProgram) -> str | None:
     count = products(program)
     if count <= MAX_PRODUCTS:
         return None
-    return (
-        f"one event takes {count:,} multiplications; a fully parallel block has at most {MAX_PRODUCTS:,}, "
-        "and engines that share multipliers over positions or clocks are not built yet"
-    )
+    return f"one event takes {count:,} multiplications; a fully parallel block has at most {MAX_PRODUCTS:,}"
 
 
 def refuse(reason: str) -> ModelError:

@@ -114,7 +114,8 @@ def test_beats_closer_than_their_slices_are_refused() -> None:
     with pytest.raises(TimingError) as caught:
         one.times(np.array([0, 3, 5]))
     assert str(caught.value) == (
-        "Fold: beat 2 comes at clock 5, beat 1 at clock 3, but a beat takes 3 clocks\n  fix set per_clock to 3"
+        "Fold: beat 2 comes at clock 5, beat 1 at clock 3, but a beat takes 3 clocks"
+        "\n  fix let a beat take at most 2 clocks (reuse_factor), or take fewer positions per beat"
     )
     assert engine(3, per_clock=3).times(np.array([0, 3, 5])).tolist() == [8]
     with pytest.raises(TimingError):

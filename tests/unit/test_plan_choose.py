@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans keep interval, budget and pins, cost less where they may be slower, and say what is in the way."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from l1ml import flow, streamed
+from l1ml.config import ProjectConfig
+from l1ml.errors import ConfigError, L1mlError, TimingError
+from l1ml.plan.choose import PARALLEL
+from l1ml.plan.network import EngineNode
+from l1ml.streamed import Streamed
+
+sys.path.insert(0, str(Path(__file__).parent))
+from networks import program, random_codes
+from streamed_networks import NETWORKS
+from test_plan_layout import beats, wanted
+
+PROGRAMS = {name: program(NETWORKS[name][0], "fixed<5,2>") for name in ("cnn", "deep sets", "lstm", "skip")}
+
+
+def plan(name: str, **options: Any) -> Streamed:
+    config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, **options})
+    return streamed.plan(PROGRAMS[name], config, *flow.elements(PROGRAMS[name]))
+
+
+def folds(block: Streamed) -> dict[str, int]:
+    nodes = block.plan.timed.network.nodes
+    return {
+        n.layer: n.engine.slices
+        for n in nodes
+        if isinstance(n, EngineNode) and n.engine.MODULE == "l1ml_fold"
+    }
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("options", [{}, {"plan": {"lanes": 1}}, {"tmux": 20}, {"latency_budget_ns": 700.0}])
+def test_a_plan_changes_no_code(name: str, options: dict[str, Any]) -> None:
+    of = PROGRAMS[name]
+    block = plan(name, **options)
+    codes = random_codes(of, 12)
+    network = block.plan.timed.network
+    found = network.emulate(beats(block.raster, codes[0]))
+    for out, right in zip(found, wanted(of, codes), strict=True):
+        assert np.array_equal(out.reshape(len(right), -1), right)
+    assert block.plan.timed.interval <= block.layout.link_cycles
+    budget = options.get("latency_budget_ns")
+    assert budget is None or block.latency.ns <= budget
+
+
+def test_slower_is_never_more() -> None:
+    block = plan("cnn", plan={"lanes": 1})
+    config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, "plan": {"lanes": 1}})
+    points = streamed.front(PROGRAMS["cnn"], config, block.layout)
+    assert len(points) >= 2
+    for fast, slow in itertools.pairwise(points):
+        assert fast["cycles"] < slow["cycles"]
+        assert fast["lut"] + fast["ff"] > slow["lut"] + slow["ff"]
+    tight = plan("cnn", plan={"lanes": 1}, latency_budget_ns=points[0]["latency_ns"])
+    loose = plan("cnn", plan={"lanes": 1}, latency_budget_ns=points[-1]["latency_ns"])
+    assert tight.plan.total.lut > loose.plan.total.lut
+    assert tight.latency.cycles < loose.latency.cycles
+
+
+def test_pins_are_kept() -> None:
+    layer = "fc9"
+    assert layer in folds(plan("cnn", plan={"lanes": 1, "layers": {layer: {"reuse_factor": 3}}}))
+    assert folds(plan("cnn", plan={"lanes": 1, "layers": {layer: {"reuse_factor": 3}}}))[layer] == 3
+    for given in ({"strategy": "latency"}, {"strategy": "Distributed_Arithmetic"}, {"reuse_factor": 1}):
+        assert layer not in folds(plan("cnn", plan={"lanes": 1, "layers": {layer: given}}))
+    unrolled = plan("lstm", plan={"lanes": 1, "layers": {"lstm1": {"strategy": "latency"}}})
+    assert not unrolled.plan.timed.scans
+    assert plan("lstm", plan={"lanes": 1}).plan.timed.scans
+
+
+def test_the_same_input_gives_the_same_plan() -> None:
+    assert plan("skip").plan.slices == plan("skip").plan.slices
+    assert PARALLEL == 0
+
+
+def test_clock_and_tmux_plan_again() -> None:
+    fast, slow = plan("cnn", tmux=12), plan("cnn", tmux=24)
+    assert (fast.layout.link_cycles, slow.layout.link_cycles) == (72, 144)
+    assert slow.plan.total.lut <= fast.plan.total.lut
+    few, many = plan("cnn", clock_mhz=120.24, tmux=12), plan("cnn", clock_mhz=360.71, tmux=12)
+    assert (few.layout.link_cycles, many.layout.link_cycles) == (36, 108)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind", "texts"),
+    [
+        (
+            "cnn", {"latency_budget_ns": 20.0, "plan": {"lanes": 1}}, TimingError,
+            ("the fastest plan takes", "clocks from the first beat", "raise the budget by"),
+        ),
+        ("cnn", {"latency_budget_ns": 1.0}, TimingError, ("no way to stream this network fits", "whole event")),
+        ("cnn", {"plan": {"lanes": 99}}, TimingError, ("99 positions per beat", "possible are 1, 2, 4, 8")),
+        (
+            "cnn", {"plan": {"layers": {"fc8": {"reuse_factor": 2}}}}, ConfigError,
+            ("fc8: no product that can be folded", "did you mean"),
+        ),
+        (
+            "cnn", {"plan": {"layers": {"fc9": {"reuse_factor": 50}}}}, ConfigError,
+            ("fc9: a reuse factor of 50, but a beat has 6 inputs",),
+        ),
+        (
+            "cnn", {"plan": {"lanes": 1, "layers": {"conv1": {"reuse_factor": 4}}}}, TimingError,
+            ("conv1", "a beat takes 3 clocks", "at most 1 clocks"),
+        ),
+        ("cnn", {"plan": {"lanes": 1, "interval": 70}}, TimingError, ("interval of 70 clocks", "a frame lasts 72")),
+        ("cnn", {"interface": "emp", "plan": {"interval": 70}}, TimingError, ("the link at TMUX", "every")),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(
+    name: str, options: dict[str, Any], kind: type[L1mlError], texts: tuple[str, ...]
+) -> None:
+    with pytest.raises(kind) as caught:
+        plan(name, **options)
+    for text in texts:
+        assert text in str(caught.value)
