@@ -212,7 +212,7 @@ def _link(
 ) -> LinkLayout:
     beats: list[int] = []
     options = dict(config.links)
-    if not raster.whole:
+    if raster.beats > 1:
         inner = len(ins) // raster.positions
         beats = [int((line >= 0).sum()) * inner for line in raster.slots()]
         if config.interface == "axis" and "word_bits" not in options:

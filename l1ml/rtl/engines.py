@@ -19,6 +19,10 @@ from l1ml.rtl.wiring import LINE, Lane
 from l1ml.schedule.pipeline import Pipeline
 
 ALIGN = "l1ml_align"
+START = (
+    "// start_i marks the first beat, which also ends an event that is not complete: nothing comes of it.",
+    "// Beats must come at the clocks above.",
+)
 INSIDE = {"l1ml_fold": ("l1ml_multiply", "l1ml_tree", "l1ml_weights"), "l1ml_reduce": ("l1ml_tree",)}
 """Cells that engines are made of, beside l1ml_delay."""
 
@@ -92,7 +96,8 @@ class _Printer:
     def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> None:
         self.core, self.timed, self.pipes = core, timed, pipes
         self.network = timed.network
-        self.valid = {0: ("valid_i", "start_i", "data_i")}
+        self.whole = self.network.streams[0].raster.beats == 1
+        self.valid = {0: ("valid_i", "valid_i" if self.whole else "start_i", "data_i")}
 
     def lines(self) -> Iterator[str]:
         yield from self._header()
@@ -128,8 +133,8 @@ class _Printer:
             *(f"// {line}" for line in textwrap.wrap(text, LINE - 3)),
             f"// Latency {self.timed.latency} clocks from the first beat of an event to valid_o. An event may",
             f"// come every {self.timed.interval} clocks; made for {core.interval}, at {core.clock_mhz:g} MHz.",
-            "// start_i marks the first beat, which also ends an event that is not complete: nothing comes of it.",
-            "// Nothing stalls: beats must come at the clocks above. data_o means nothing while valid_o is low.",
+            *([] if self.whole else START),
+            "// Nothing stalls. data_o means nothing while valid_o is low.",
             "//",
             "// Names: n<k>_* leaves engine k, s<k>_data is stream k with its elements side by side, lowest first.",
             "",
@@ -143,7 +148,7 @@ class _Printer:
             "  input  wire logic clk_i,",
             "  input  wire logic rst_i, // synchronous, active high, clears valid and counters",
             "  input  wire logic valid_i, // data_i holds a beat",
-            "  input  wire logic start_i, // it is the first of its event",
+            *([] if self.whole else ["  input  wire logic start_i, // it is the first of its event"]),
             f"  input  wire logic [{first.bits - 1}:0] data_i,",
             "  output logic valid_o,",
             f"  output logic [{out - 1}:0] data_o",

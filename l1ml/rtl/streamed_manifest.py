@@ -62,7 +62,8 @@ def build(facts: Facts) -> dict[str, Any]:
     """Return the manifest as a plain mapping, the same for the same input."""
     layout, program = facts.layout, facts.program
     inputs, outputs = manifest.ports_of(program, facts.softmax)
-    core_ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1), ("start_i", "in", 1)]
+    core_ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1)]
+    core_ports += [("start_i", "in", 1)] if layout.beat_count else []
     core_ports += [
         ("data_i", "in", layout.beat_width),
         ("valid_o", "out", 1),

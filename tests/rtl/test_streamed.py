@@ -44,8 +44,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm, unrolled": ("lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"strategy": "latency"}}}}),
     "gru, backwards": ("gru backwards", {"plan": {"lanes": 1}}),
     "lstm, every step": ("lstm sequences", {"plan": {"lanes": 1}}),
-    "whole events, split": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
-    "whole events, folded": ("cnn", {"interface": "emp", "hardware": "streamed", "tmux": 18}),
+    "particles on EMP": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
+    "whole events, split": ("deep sets", {"interface": "parallel", "plan": {"interval": 3}}),
+    "whole events, folded": ("dense", {"interface": "emp", "hardware": "streamed", "tmux": 3}),
+    "whole images": ("cnn", {"interface": "parallel", "plan": {"interval": 40}}),
 }
 
 

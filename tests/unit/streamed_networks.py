@@ -200,6 +200,17 @@ def recurrent(cell: str, *, sequences: bool = False, backwards: bool = False) ->
     return m.done()
 
 
+def dense() -> model.Model:
+    """Three dense layers: nothing but folds."""
+    m = Maker(12, seed=15)
+    m.dense(12, 16)
+    m.act()
+    m.dense(16, 8)
+    m.act()
+    m.dense(8, 3)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -208,6 +219,7 @@ NETWORKS = {
     "sequence": (sequence(), (1, 12)),
     "deep sets": (deep_sets(), (1, 6)),
     "two heads": (two_heads(), (1, 5)),
+    "dense": (dense(), (1, 1)),
     "rnn": (recurrent("rnn"), (1, 7)),
     "lstm": (recurrent("lstm"), (1, 7)),
     "gru backwards": (recurrent("gru", backwards=True), (1, 7)),

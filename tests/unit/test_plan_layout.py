@@ -69,7 +69,8 @@ def wanted(of: TensorProgram, codes: list[np.ndarray]) -> list[np.ndarray]:
 
 def rasters(name: str) -> list[Raster]:
     rows, columns = NETWORKS[name][1]
-    return [*(Raster(rows, columns, lanes) for lanes in (1, 2, 4, columns)), WHOLE]
+    lanes = (1, 2, 4, columns) if columns > 1 else ()
+    return [*(Raster(rows, columns, k) for k in lanes), WHOLE]
 
 
 @pytest.mark.parametrize("per_clock", [None, 1, 3])
