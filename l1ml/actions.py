@@ -35,6 +35,7 @@ from l1ml.validate.core import rtl_sources
 from l1ml.validate.render import write_reports
 from l1ml.validate.replay import LinkSimulation, flat, replay
 from l1ml.validate.selftest import run_selftest
+from l1ml.validate.streamed_selftest import run_streamed_selftest
 from l1ml.validate.verdict import Verdict, read_verdict
 
 if TYPE_CHECKING:
@@ -147,7 +148,9 @@ def replay_events(
         sample = sources.first(samples, few)
         arrays = [sample.inputs[port.name] for port in project.program.inputs]
         codes, expected = flat(project.emulator.input_codes(arrays)), flat(project.emulator.codes(arrays))
-        if self_test:
+        if self_test and "plan" in manifest:
+            verdict = _streamed_selftest(project, codes, expected)
+        elif self_test:
             verdict = run_selftest(manifest, root, codes, expected, project.emulator.trace(arrays))
         else:
             verdict = _contract(project, codes)
@@ -179,6 +182,17 @@ def replay_events(
                 {"events": str(Path(os.fspath(cast("str", events))).resolve())},
             )
     return _keep(project, verdict)
+
+
+def _streamed_selftest(project: Project, codes: np.ndarray, expected: np.ndarray) -> Verdict:
+    bar = tqdm(desc="self-test", unit="build", disable=True if os.environ.get("TQDM_DISABLE") else None)
+
+    def progress(text: str) -> None:
+        bar.set_postfix_str(text[:60])
+        bar.update()
+
+    with bar:
+        return run_streamed_selftest(project.manifest, project.root, codes, expected, progress=progress)
 
 
 def _contract(project: Project, codes: np.ndarray) -> Verdict:

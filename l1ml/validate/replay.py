@@ -71,12 +71,15 @@ class LinkSimulation:
         manifest: of the project.
         root: project folder.
         build_dir: folder of the build cache.
+        fast: optimization of the compiler; ``-O0`` builds quickest, for few events.
 
     Raises:
         ToolError: the simulator is missing or failed.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], root: Path, build_dir: Path) -> None:
+    def __init__(
+        self, manifest: Mapping[str, Any], root: Path, build_dir: Path, *, fast: str | None = None
+    ) -> None:
         self.layout = layout = LinkLayout.from_dict(manifest["link"])
         self.latency = int(manifest["latency"]["cycles"])
         outputs = layout.data_ports("out")
@@ -87,6 +90,7 @@ class LinkSimulation:
             outputs,
             build_dir,
             pins=ClockReset(layout.clock_port, layout.reset_port, layout.reset_active_low),
+            fast=fast,
         )
         self._sticky = [port.name for port in outputs if port.role in (Role.ERROR, Role.ERROR_LINK)]
         self._drain = self.latency + layout.words_out + layout.link_cycles + 8

@@ -63,7 +63,7 @@ def run_selftest(
     codes, expected = codes[:n], expected[:n]
     trace = {name: np.asarray(values)[:n] for name, values in trace.items()}
     fields = output_fields(manifest)
-    checks = [_golden_check(expected if golden is None else golden[:n], expected, fields, seed)]
+    checks = [golden_check(expected if golden is None else golden[:n], expected, fields, seed)]
     file = next(p for p in core_sources(manifest, root) if p.stem == manifest["core_module"])
     core = Core(_read(file), manifest["layers"])
     faults = choose(core, kinds, seed)
@@ -146,9 +146,10 @@ def _clean_check(
     return Check("no_fault", passed, detail, "self-test")
 
 
-def _golden_check(
+def golden_check(
     golden: RealArray | IntArray, expected: IntArray, fields: Sequence[Field], seed: int
 ) -> Check:
+    """Check that one changed golden value is found, and where."""
     rng = np.random.default_rng(seed)
     event, column = int(rng.integers(len(expected))), int(rng.integers(len(fields)))
     wrong = np.array(golden, dtype=np.float64)

@@ -21,6 +21,7 @@ from l1ml.links.spec import Role
 from l1ml.links.words import decode
 from l1ml.validate.core import rtl_sources
 from l1ml.validate.replay import LinkSimulation, replay
+from l1ml.validate.streamed_selftest import run_streamed_selftest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_project import Small
@@ -159,3 +160,15 @@ def test_every_beat_of_every_engine_comes_in_the_clock_that_was_planned(
         due = np.sort(np.concatenate([planned + event * interval for event in range(events)]))
         seen = np.flatnonzero(out[:, harness.column(f"n{k}_valid")][:, 0])
         assert np.array_equal(seen, due), f"engine {k}"
+
+
+def test_the_self_test_finds_a_fault_of_every_kind(tmp_path: Path) -> None:
+    made = block("two pixels per word, padded", tmp_path / "project")
+    told: list[str] = []
+    verdict = run_streamed_selftest(made.manifest, made.root, made.codes, made.expected, progress=told.append)
+    assert verdict.passed, str(verdict)
+    names = [check.name for check in verdict.checks]
+    assert names == [
+        "no_fault", "golden_value", "map_adder", "map_register", "fold_weight", "delay", "window_shape"
+    ]  # fmt: skip
+    assert len(told) >= 6
