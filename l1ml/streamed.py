@@ -326,5 +326,8 @@ def describe(block: Streamed) -> list[dict[str, Any]]:
         }
         if made is not None:
             entry["parameters"] = made.parameters()
+        paces = [wait.pace for wait in timed.waits[number] if wait.pace is not None]
+        if paces:
+            entry["pace"] = paces[0].parameters()
         out.append(entry)
     return out

@@ -317,8 +317,8 @@ def _of_waits(timed: Timed) -> Resources:
     pairs = [*zip(timed.network.nodes, timed.waits, strict=True)]
     for inputs, waits in [*((n.inputs, w) for n, w in pairs), (timed.network.outputs, timed.ends)]:
         for stream, wait in zip(inputs, waits, strict=True):
-            if wait.buffer is not None:
-                total += cost.of_engine(wait.buffer)
+            if wait.buffer is not None or wait.pace is not None:
+                total += cost.of_engine(wait.buffer) + cost.of_engine(wait.pace)
             elif wait.clocks:
                 total += cost.of_delay(timed.network.streams[stream].bits, wait.clocks)
     return total

@@ -12,6 +12,7 @@ from functools import singledispatch
 
 from l1ml.plan.align import AlignEngine
 from l1ml.plan.fold import FoldEngine
+from l1ml.plan.pace import PaceEngine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
 from l1ml.plan.scan import ScanEngine
@@ -127,6 +128,14 @@ def _collect(engine: CollectEngine) -> Resources:
 
 @of_engine.register
 def _align(engine: AlignEngine) -> Resources:
+    lut = int(1.15 * engine.width * -(-engine.depth // RAM_DEPTH)) + 30
+    return Resources(lut, engine.width + 30)
+
+
+@of_engine.register
+def _pace(engine: PaceEngine) -> Resources:
+    if engine.depth == 1:
+        return Resources(20, 2 * engine.width + 20)
     lut = int(1.15 * engine.width * -(-engine.depth // RAM_DEPTH)) + 30
     return Resources(lut, engine.width + 30)
 

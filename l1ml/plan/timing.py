@@ -16,7 +16,9 @@ import numpy as np
 from l1ml.errors import TimingError
 from l1ml.graph.program import TensorProgram
 from l1ml.plan.align import AlignEngine
-from l1ml.plan.network import EngineNetwork, MapNode, ScanNode
+from l1ml.plan.fold import FoldEngine
+from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, ScanNode
+from l1ml.plan.pace import PaceEngine
 from l1ml.plan.scan import ScanEngine
 from l1ml.types.arrays import IntArray
 
@@ -34,15 +36,17 @@ Measure = Callable[[TensorProgram], Measured]
 
 @dataclass(frozen=True)
 class Wait:
-    """How a stream waits for another one it is joined with.
+    """How a stream waits in front of a node: for another one it is joined with, or for the node itself.
 
     Args:
         clocks: the same delay for every beat; 0 for none.
         buffer: the memory in which it waits instead, where the delay is not the same for all.
+        pace: what spaces its beats, where they come faster than the node takes them.
     """
 
     clocks: int = 0
     buffer: AlignEngine | None = None
+    pace: PaceEngine | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,11 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
     waits, busy = [], []
     for number, node in enumerate(network.nodes):
         given = [times[s] for s in node.inputs]
-        last, how = join(given, [max(1, network.streams[s].bits) for s in node.inputs])
+        widths = [max(1, network.streams[s].bits) for s in node.inputs]
+        last, how = join(given, widths)
+        pace = _pace(node, widths[0], last) if isinstance(node, EngineNode) else None
+        if pace is not None:
+            how, unpaced, last = (Wait(pace=pace),), last, pace.times(last)
         waits.append(how)
         if isinstance(node, MapNode):
             maps[number] = measure(node.program)
@@ -111,7 +119,7 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
         else:
             try:
                 made = node.engine.times(last)
-                busy.append(node.engine.busy(last))
+                busy.append(max(node.engine.busy(last), 1 if pace is None else pace.busy(unpaced)))
             except TimingError as error:
                 raise TimingError(error.what, where=(node.layer, *error.where), fix=error.fix) from None
         times.update(dict.fromkeys(node.outputs, made))
@@ -119,6 +127,14 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
     last, ends = join([times[s] for s in ends_of], [max(1, network.streams[s].bits) for s in ends_of])
     ordered = tuple(times[k] for k in range(len(network.streams)))
     return Timed(network, maps, scans, ordered, tuple(waits), ends, tuple(busy), int(last[0]))
+
+
+def _pace(node: EngineNode, width: int, arrivals: IntArray) -> PaceEngine | None:
+    """Return what must space the beats of a node that takes several clocks for each, None where they are apart."""
+    clocks = node.engine.slices if isinstance(node.engine, FoldEngine) else 1
+    if len(arrivals) == 1 or int(np.diff(arrivals).min()) >= clocks:
+        return None
+    return PaceEngine.between(width, arrivals, clocks)
 
 
 def join(given: Sequence[IntArray], widths: Sequence[int]) -> tuple[IntArray, tuple[Wait, ...]]:

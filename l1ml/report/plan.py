@@ -21,6 +21,7 @@ def rows(manifest: Mapping[str, Any]) -> list[list[str]]:
         clocks = ""
         if node["engine"] == "fold":
             clocks = f"{-(-int(shared['KeptInputs']) // int(shared['PerClock']))} clocks a beat"
+            clocks += ", paced" if "pace" in node else ""
         elif node["stages"]:
             clocks = f"{node['stages']} stages"
         out.append(

@@ -88,6 +88,7 @@ def cells(timed: Timed) -> list[str]:
         found |= {ALIGN, parts.BEAT_DELAY}
     if any(w.clocks for w in waits):
         found.add(parts.BEAT_DELAY)
+    found |= {w.pace.MODULE for w in waits if w.pace is not None}
     found |= {cell for module in list(found) for cell in INSIDE.get(module, ())}
     return sorted(found | {"l1ml_delay"})
 
@@ -176,10 +177,10 @@ class _Printer:
         self, stem: str, names: list[tuple[str, str, str]], streams: Sequence[int], waits: Sequence[Wait]
     ) -> Iterator[str]:
         """Print what makes the inputs of a node wait for each other; ``names`` become those after the wait."""
-        pace = next(k for k, w in enumerate(waits) if w.buffer is None)
+        lead = next(k for k, w in enumerate(waits) if w.buffer is None)
         buffered = any(w.buffer is not None for w in waits)
-        valid, start, _ = names[pace]
-        reads = waits[pace].clocks - 1  # buffers are read a clock before all leave
+        valid, start, _ = names[lead]
+        reads = waits[lead].clocks - 1  # buffers are read a clock before all leave
         if buffered and reads:
             yield from parts.signals(f"{stem}_read", 1)
             yield from parts.delay(f"{stem}_read", 1, reads, valid, start, "1'b0")
@@ -196,11 +197,15 @@ class _Printer:
                     },
                 )  # fmt: skip
                 names[k] = (names[k][0], names[k][1], f"{own}_data")
-            elif wait.clocks:
+            elif wait.clocks or wait.pace is not None:
                 yield from parts.signals(own, bits)
-                yield from parts.delay(own, bits, wait.clocks, *names[k])
+                if wait.pace is None:
+                    yield from parts.delay(own, bits, wait.clocks, *names[k])
+                else:
+                    pace = wait.pace
+                    yield from parts.through(pace.MODULE, pace.parameters(), f"{own}_pace", own, *names[k])
                 names[k] = (f"{own}_valid", f"{own}_start", f"{own}_data")
-        idle = [f"{valid} ^ {start}" for k, (valid, start, _) in enumerate(names) if k != pace]
+        idle = [f"{valid} ^ {start}" for k, (valid, start, _) in enumerate(names) if k != lead]
         idle += [
             f"{stem}_in{k}_data"
             for k, (stream, wait) in enumerate(zip(streams, waits, strict=True))
@@ -212,7 +217,7 @@ class _Printer:
             yield f"  logic unused_{stem}_in;"
             yield from wiring.assign(f"unused_{stem}_in", [" ^ ".join(idle)])
             yield ""
-        names[0] = (*names[pace][:2], names[0][2])
+        names[0] = (*names[lead][:2], names[0][2])
 
     def _map(self, number: int, node: MapNode, names: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         valid, start, _ = names[0]

@@ -31,10 +31,17 @@ def signals(stem: str, bits: int) -> Iterator[str]:
     yield ""
 
 
-def delay(stem: str, bits: int, clocks: int, valid: str, start: str, data: str) -> Iterator[str]:
-    """Delay a stream by whole clocks."""
+def delay(stem: str, bits: int, clocks: int, *source: str) -> Iterator[str]:
+    """Delay a stream by whole clocks; ``source`` is its valid, start and data."""
+    yield from through(BEAT_DELAY, {"Width": bits, "Latency": clocks}, f"{stem}_delay", stem, *source)
+
+
+def through(
+    module: str, parameters: Mapping[str, int | str], name: str, stem: str, valid: str, start: str, data: str
+) -> Iterator[str]:
+    """Send a stream through a module; it leaves as ``<stem>_valid`` and so on."""
     yield from instance(
-        BEAT_DELAY, {"Width": bits, "Latency": clocks}, f"{stem}_delay",
+        module, parameters, name,
         {
             "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
             "valid_o": f"{stem}_valid", "start_o": f"{stem}_start", "data_o": f"{stem}_data",

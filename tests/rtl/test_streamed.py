@@ -31,6 +31,7 @@ pytestmark = pytest.mark.sim
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a pixel per word": ("cnn", {"plan": {"lanes": 1}}),
+    "folded and paced": ("cnn", {"plan": {"lanes": 1, "layers": {"conv4": {"reuse_factor": 6}}}}),
     "two pixels per word, padded": ("cnn same", {"plan": {"lanes": 2}}),
     "a row per word": ("strided", {"plan": {"lanes": 8}}),
     "a pixel in two words": ("cnn", {"plan": {"lanes": 1}, "links": {"word_bits": 8}}),
@@ -125,7 +126,7 @@ def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) ->
         assert np.array_equal(found.first_word_cycle, traffic.first_word_cycle[kept] + latency)
 
 
-@pytest.mark.parametrize("case", ["a pixel per word", "skip connection", "lstm, every step", "particles"])
+@pytest.mark.parametrize("case", ["folded and paced", "skip connection", "lstm, every step", "particles"])
 def test_every_beat_of_every_engine_comes_in_the_clock_that_was_planned(
     case: str, tmp_path: Path, builds: Path
 ) -> None:

@@ -111,8 +111,8 @@ def test_clock_and_tmux_plan_again() -> None:
             ("fc9: a reuse factor of 50, but a beat has 6 inputs",),
         ),
         (
-            "cnn", {"plan": {"lanes": 1, "layers": {"conv1": {"reuse_factor": 4}}}}, TimingError,
-            ("conv1", "a beat takes 3 clocks", "at most 1 clocks"),
+            "cnn", {"tmux": 12, "plan": {"lanes": 1, "layers": {"conv1": {"reuse_factor": 4}}}}, TimingError,
+            ("conv1", "clocks per event, there are 72"),
         ),
         ("cnn", {"plan": {"lanes": 1, "interval": 70}}, TimingError, ("interval of 70 clocks", "a frame lasts 72")),
         ("cnn", {"interface": "emp", "plan": {"interval": 70}}, TimingError, ("the link at TMUX", "every")),
