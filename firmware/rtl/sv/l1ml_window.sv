@@ -273,7 +273,7 @@ module l1ml_window #(
   logic [RegionColumns-1:0] column_inside_q;
 
   for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
-    localparam int unsigned Place = k * DilationRows; // below the padding's top, in row 0 of windows
+    localparam int unsigned Place = k * DilationRows; // below the first row, in row 0 of windows
     logic high, low;
     if (Place < PadTop) begin : gen_top
       assign high = 32'(row) * StrideRows + Place >= PadTop;
@@ -289,7 +289,7 @@ module l1ml_window #(
   end
 
   for (genvar k = 0; k < RegionColumns; k++) begin : gen_column_inside
-    localparam int unsigned Place = k; // right of the padding's left, in beat 0 of windows
+    localparam int unsigned Place = k; // right of the first column, in beat 0
     logic from, to;
     if (Place < PadLeft) begin : gen_left
       assign from = 32'(out) * Step * Lanes + Place >= PadLeft;
