@@ -194,10 +194,10 @@ FLAT = (
     ),
 )
 
-# A beat is {number of its event, number of the beat}; the cell counts steps.
+# A beat is {number of its event, number of the beat}, which the cell gives back.
 HARNESS = """
 module prove (input wire logic clk_i, rst_i, valid_i, start_i);
-  localparam int TagBits = 3, CountBits = 2, XBits = TagBits + CountBits;
+  localparam int TagBits = 2, CountBits = 2, XBits = TagBits + CountBits;
   logic [TagBits-1:0] tag_q, tag;
   logic [CountBits-1:0] place_q, place;
   assign tag = tag_q + TagBits'(valid_i & start_i);
@@ -214,15 +214,11 @@ module prove (input wire logic clk_i, rst_i, valid_i, start_i);
     .clk_i, .rst_i, .valid_i, .start_i, .data_i({{tag, place}}), .valid_o, .start_o, .data_o,
     .cell_valid_o(go), .cell_data_o(to), .cell_valid_i(made), .cell_data_i(from)
   );
-  logic [TagBits-1:0] x_tag, state_tag;
-  logic [CountBits-1:0] x_place, state_step, due;
-  assign {{x_tag, x_place, state_tag, state_step}} = to;
-  assign due = {backwards} ? CountBits'({steps} - 1) - state_step : state_step;
   logic [{latency}-1:0] made_q;
   logic [{latency}*2*XBits-1:0] from_q;
   always_ff @(posedge clk_i) begin
     made_q <= rst_i ? '0 : {latency}'({{made_q, go}});
-    from_q <= ({latency}*2*XBits)'({{from_q, x_tag, x_place, x_tag, CountBits'(state_step + 1'b1)}});
+    from_q <= ({latency}*2*XBits)'({{from_q, to}});
   end
   assign made = made_q[{latency}-1];
   assign from = from_q[{latency}*2*XBits-1-:2*XBits];
@@ -265,7 +261,7 @@ endmodule
 
 def engine(steps: int, latency: int, interval: int, slot: int, **more: object) -> ScanEngine:
     return ScanEngine(
-        steps=steps, slot=slot, cell_latency=latency, x_bits=5, state_widths=(5,), y_bits=5, initial=(0,),
+        steps=steps, slot=slot, cell_latency=latency, x_bits=4, state_widths=(4,), y_bits=4, initial=(0,),
         interval=interval, **more,
     )  # fmt: skip
 
@@ -277,12 +273,14 @@ ENGINES = (
     engine(3, 1, 4, 3, lead=2),
     engine(2, 2, 3, 2, go_backwards=True),
     engine(3, 1, 4, 3, return_sequences=True),  # a burst: its first step must find all beats
+    engine(2, 1, 3, 2, return_sequences=True),
 )
 BOOK_MUTANTS = (
-    ("UsedBits'(fresh) + UsedBits'(back)", "UsedBits'(fresh)"),
-    ("{Slot{abandon}}", "{Slot{1'b0}}"),
-    ("(used_q != UsedBits'(Buffers))", "1'b1"),
+    (2, "UsedBits'(fresh) + UsedBits'(back)", "UsedBits'(fresh)"),
+    (2, "{Slot{abandon}}", "{Slot{1'b0}}"),
+    (4, "(used_q != UsedBits'(Buffers))", "1'b1"),
 )
+"""With the number of the engine, as those below."""
 STEP_MUTANTS = (
     (2, "{Slot{abandon}}", "{Slot{1'b0}}"),
     (2, "(CountBits'(step) >= count_q)", "1'b0"),
@@ -292,7 +290,6 @@ STEP_MUTANTS = (
     (3, ".Latency(Slot - CellLatency - 1)", ".Latency(Slot - CellLatency)"),
     (4, "StepBits'(CountBits'(Steps) - count_d)", "StepBits'(CountBits'(Steps - 1) - count_d)"),
 )
-"""With the number of the engine, as those below."""
 TIME_MUTANTS = (
     (2, "last    = step == StepBits'(Steps - 1)", "last    = step == StepBits'(Steps - 2)"),
     (2, "{token_q[Slot-2:0], token_d}", "{token_q[Slot-2:0], issue}"),
@@ -355,12 +352,13 @@ def three_events(one: ScanEngine) -> int:
     return 2 * one.interval + one.steps + delay(one) + 2
 
 
-@pytest.mark.parametrize("mutation", BOOK_MUTANTS, ids=range(len(BOOK_MUTANTS)))
-def test_no_proof_for_a_mutant(mutation: tuple[str, str], tmp_path: Path) -> None:
-    assert not prove(tmp_path, small(ENGINES[2]), BOOKS, mutation)
+@pytest.mark.parametrize("mutant", BOOK_MUTANTS, ids=range(len(BOOK_MUTANTS)))
+def test_a_mutant_is_refuted_by_its_books(mutant: tuple[int, str, str], tmp_path: Path) -> None:
+    number, *mutation = mutant
+    assert not prove(tmp_path, small(ENGINES[number]), BOOKS, (mutation[0], mutation[1]), clocks=24)
 
 
-@pytest.mark.parametrize("one", ENGINES, ids=range(len(ENGINES)))
+@pytest.mark.parametrize("one", ENGINES[:-1], ids=range(len(ENGINES) - 1))
 def test_complete_events_and_no_others_give_results_in_time(one: ScanEngine, tmp_path: Path) -> None:
     assert harness(tmp_path, one, ON_TIME, three_events(one))
 
