@@ -272,7 +272,7 @@ ENGINES = (
     engine(3, 2, 3, 2),
     engine(3, 1, 4, 3, lead=2),
     engine(2, 2, 3, 2, go_backwards=True),
-    engine(3, 1, 4, 3, return_sequences=True),  # a burst: its first step must find all beats
+    engine(2, 1, 2, 3, return_sequences=True),  # a burst: its first step must find all beats
     engine(2, 1, 3, 2, return_sequences=True),
 )
 BOOK_MUTANTS = (
