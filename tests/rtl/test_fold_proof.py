@@ -13,7 +13,7 @@ import pytest
 from l1ml.plan.fold import FoldEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prove import inside, proven, source_of
+from prove import behind, inside, proven, source_of
 
 pytest.importorskip("pyosys")
 
@@ -229,10 +229,7 @@ def prove(folder: Path, one: FoldEngine, mutation: tuple[str, str] | None = None
     books = BANKS + BOOKS.replace("Weights[", "mine[") if one.reloadable else BOOKS
     texts[one.MODULE] = inside(source_of(one.MODULE, mutation), books)
     if one.reloadable:
-        for module, pieces in FLAT.items():
-            for anchor, more in pieces:
-                assert texts[module].count(anchor) == 1, anchor
-                texts[module] = texts[module].replace(anchor, anchor + more)
+        texts |= {module: behind(texts[module], pieces) for module, pieces in FLAT.items()}
     given = {**one.parameters(), **one.literals()}
     parameters = ", ".join(f".{key}({value})" for key, value in given.items())
     words = one.phases * one.slices

@@ -19,7 +19,7 @@ import pytest
 from l1ml.plan.scan import ScanEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prove import inside, proven, source_of
+from prove import behind, inside, proven, source_of
 
 pytest.importorskip("pyosys")
 
@@ -317,10 +317,7 @@ def prove(
         f"  l1ml_scan #({parameters}) engine (.*, .valid_o(), .start_o(), .data_o(), .cell_valid_o(),"
         " .cell_data_o());\nendmodule\n"
     )
-    text = inside(source_of(one.MODULE, mutation), properties)
-    for anchor, more in FLAT:
-        assert text.count(anchor) == 1, anchor
-        text = text.replace(anchor, anchor + more)
+    text = behind(inside(source_of(one.MODULE, mutation), properties), FLAT)
     texts = {"l1ml_delay": source_of("l1ml_delay"), "l1ml_scan": text, "prove": top}
     return proven(folder, texts, "prove", clocks=clocks or 6, bounded=clocks > 0)
 

@@ -14,7 +14,7 @@ import pytest
 from l1ml.plan.window import WindowEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prove import inside, proven, source_of
+from prove import behind, inside, proven, source_of
 
 pytest.importorskip("pyosys")
 
@@ -242,9 +242,7 @@ def prove(folder: Path, one: WindowEngine, mutation: tuple[str, str] | None = No
         books += WAITING if rows else ""
         books += MEMORY if rows and depth(one) > 1 else ""
     text = inside(source_of(one.MODULE, mutation), books.replace("{depth}", str(depth(one))))
-    for anchor, more in FLAT:
-        assert text.count(anchor) == 1
-        text = text.replace(anchor, anchor + more)
+    text = behind(text, FLAT)
     parameters = ", ".join(f".{key}({value})" for key, value in one.parameters().items())
     top = (
         "module prove (input wire logic clk_i, rst_i, valid_i, start_i,"
