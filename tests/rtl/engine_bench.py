@@ -58,6 +58,7 @@ class Case:
         body: more SystemVerilog beside the instance; ``{name}`` is the case's.
         ports: more ports of the instance.
         beat_bits: bits of ``in_bits`` that are the beat, the lowest; the others are for ``ports``.  0: all.
+        all_ports: instead of a stream in and a stream out; ``body`` drives valid and start of what comes out.
     """
 
     module: str
@@ -68,6 +69,7 @@ class Case:
     body: str = ""
     ports: str = ""
     beat_bits: int = 0
+    all_ports: str = ""
 
 
 @dataclass
@@ -101,11 +103,13 @@ class Bench:
             ]
             given = ", ".join(f".{key}({value})" for key, value in case.parameters.items())
             beat = f"{name}_in[{(case.beat_bits or case.in_bits) - 1}:0]"
+            stream = (
+                f".clk_i(clk_i), .rst_i(rst_i | {name}_rst), .valid_i({name}_valid), .start_i({name}_start),"
+                f" .data_i({beat}), .valid_o({name}_valid_q), .start_o({name}_start_q), .data_o({name}_out)"
+            )
+            connected = (case.all_ports or stream + case.ports).replace("{name}", name)
             body.append(
-                f"{case.body.replace('{name}', name)}\n"
-                f"{module} #({given}) {name}_engine (.clk_i(clk_i), .rst_i(rst_i | {name}_rst), .valid_i({name}_valid),"
-                f" .start_i({name}_start), .data_i({beat}), .valid_o({name}_valid_q),"
-                f" .start_o({name}_start_q), .data_o({name}_out){case.ports.replace('{name}', name)});"
+                f"{case.body.replace('{name}', name)}\n{module} #({given}) {name}_engine ({connected});"
             )
         ports = [f"input wire logic [{w.width - 1}:0] {w.name}" for w in ins]
         ports += [f"output logic [{w.width - 1}:0] {w.name}" for w in outs]

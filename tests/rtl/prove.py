@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from l1ml import assets
@@ -32,6 +32,14 @@ def inside(text: str, properties: str) -> str:
     """Return the text of a module with properties at its end, where they see its registers."""
     assert text.count("\nendmodule") == 1
     return text.replace("\nendmodule", f"\n{properties}\nendmodule")
+
+
+def behind(text: str, pieces: Iterable[tuple[str, str]]) -> str:
+    """Return a text with something more behind each anchor: what properties need to see of memories."""
+    for anchor, more in pieces:
+        assert text.count(anchor) == 1, anchor
+        text = text.replace(anchor, anchor + more)
+    return text
 
 
 def proven(folder: Path, texts: Mapping[str, str], top: str, *, clocks: int, bounded: bool = False) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from l1ml.plan.fold import FoldEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prove import inside, proven, source_of
+from prove import behind, inside, proven, source_of
 
 pytest.importorskip("pyosys")
 
@@ -137,6 +137,47 @@ BOOKS = """
   end
 """
 
+# Two banks of weights, which begin alike: an event has those that were there when it began.
+BANKS = """
+  logic [Words*WordBits-1:0] mine, banks [2];
+  logic now, asked; // bank in use; the other is wanted
+  initial for (int b = 0; b < 2; b++) banks[b] = Weights;
+  assign mine = now ? banks[1] : banks[0];
+  always_ff @(posedge clk_i) begin
+    for (int b = 0; b < 2; b++)
+      for (int k = 0; k < Words; k++)
+        if (weights_we_i && now != b && weights_address_i == k) banks[b][k*WordBits+:WordBits] <= weights_i;
+    if (valid_i & start_i & asked) now <= ~now;
+    asked <= weights_swap_i | (asked & ~(valid_i & start_i));
+    if (rst_i) {now, asked} <= 2'b00;
+  end
+  always_comb begin
+    assume (!weights_we_i || !(asked | rst_i));
+    assert (bank_q == now);
+    assert (gen_banks.swap_q == asked);
+    for (int b = 0; b < 2; b++)
+      for (int k = 0; k < Words; k++)
+        assert (flat[((b << AddressBits)+k)*WordBits+:WordBits] == banks[b][k*WordBits+:WordBits]);
+  end
+"""
+# The memory as one vector, which the properties can see.
+FLAT = {
+    "l1ml_fold": (
+        ("  logic bank_q; // of the weights\n", "  logic [2*(1<<AddressBits)*WordBits-1:0] flat;\n"),
+        ("      .we_i(weights_we_i),\n", "      .flat_o(flat),\n"),
+    ),
+    "l1ml_weights": (
+        (
+            "  output logic      [WordBits-1:0]    data_o,\n",
+            "  output logic [2*(1<<AddressBits)*WordBits-1:0] flat_o,\n",
+        ),
+        (
+            '(* ram_style = "distributed" *) logic [WordBits-1:0] words[2*Bank];\n',
+            "      for (genvar k = 0; k < 2 * Bank; k++) assign flat_o[k*WordBits+:WordBits] = words[k];\n",
+        ),
+    ),
+}
+
 
 def engine(
     shape: tuple[int, int], per_clock: int, registers: tuple[int, int], *, high: int = 3, **more: Any
@@ -145,8 +186,9 @@ def engine(
     weights[0] = np.where(np.arange(shape[1]) % 2, high, -high - (high > 1))[:, None]
     weights[:, more.pop("dead", [])] = 0
     signed = bool(per_clock % 2)
+    spare = 2 if more.get("reloadable") else 1
     return FoldEngine(
-        weights, 2, signed, high.bit_length() + 1, FoldEngine.least_acc_bits(weights, 2, signed) + 1, per_clock,
+        weights, 2, signed, high.bit_length() + 1, FoldEngine.least_acc_bits(weights, 2, signed) + spare, per_clock,
         multiplier_stages=registers[0], tree_stages=registers[1], **more,
     )  # fmt: skip
 
@@ -158,6 +200,16 @@ ENGINES = (
     engine((3, 2), 1, (2, 0), dead=[1], results=2),
     engine((2, 3), 3, (1, 0), high=1),
     engine((3, 3), 1, (1, 0)),
+)
+RELOADED = (
+    engine((1, 1), 1, (0, 0), results=2, reloadable=True),
+    engine((2, 2), 1, (1, 0), reloadable=True),
+)
+RELOAD_MUTANTS = (
+    ("bank_q ^ (begins & swap_q)", "bank_q ^ swap_q"),
+    (".we_bank_i(~bank_q)", ".we_bank_i(bank_q)"),
+    ("(swap_q & ~begins)", "swap_q"),
+    (".bank_i(bank)", ".bank_i(bank_q)"),
 )
 MUTANTS = (
     ("SliceBits'(Slices - 1) :", "SliceBits'(Slices - 2) :"),
@@ -174,17 +226,26 @@ MUTANTS = (
 
 def prove(folder: Path, one: FoldEngine, mutation: tuple[str, str] | None = None) -> bool:
     texts = {name: source_of(name) for name in ("l1ml_delay", "l1ml_tree", "l1ml_multiply", "l1ml_weights")}
-    texts[one.MODULE] = inside(source_of(one.MODULE, mutation), BOOKS)
+    books = BANKS + BOOKS.replace("Weights[", "mine[") if one.reloadable else BOOKS
+    texts[one.MODULE] = inside(source_of(one.MODULE, mutation), books)
+    if one.reloadable:
+        texts |= {module: behind(texts[module], pieces) for module, pieces in FLAT.items()}
     given = {**one.parameters(), **one.literals()}
     parameters = ", ".join(f".{key}({value})" for key, value in given.items())
+    words = one.phases * one.slices
+    ports = {
+        "weights_we_i": 1, "weights_address_i": max(1, (words - 1).bit_length()),
+        "weights_i": one.n_out * one.per_clock * one.weight_bits, "weights_swap_i": 1,
+    }  # fmt: skip
+    more = "".join(f", input wire logic [{bits - 1}:0] {port}" for port, bits in ports.items())
     tied = "".join(f", .{port}({value})" for port, value in one.ties().items())
     texts["prove"] = (
         "module prove (input wire logic clk_i, rst_i, valid_i, start_i,"
-        f" input wire logic [{one.n_in * one.input_bits - 1}:0] data_i);\n"
-        f"  {one.MODULE} #({parameters}) engine (.clk_i, .rst_i, .valid_i, .start_i, .data_i,"
-        f" .valid_o(), .start_o(), .data_o(){tied});\nendmodule\n"
+        f" input wire logic [{one.n_in * one.input_bits - 1}:0] data_i{more if one.reloadable else ''});\n"
+        f"  {one.MODULE} #({parameters}) engine (.*, .valid_o(), .start_o(), .data_o()"
+        f"{'' if one.reloadable else tied});\nendmodule\n"
     )
-    return proven(folder, texts, "prove", clocks=6)
+    return proven(folder, texts, "prove", clocks=14 if mutation else 6, bounded=mutation is not None)
 
 
 @pytest.mark.parametrize("one", ENGINES, ids=range(len(ENGINES)))
@@ -193,5 +254,15 @@ def test_every_clock(one: FoldEngine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mutation", MUTANTS, ids=range(len(MUTANTS)))
-def test_no_proof_for_a_mutant(mutation: tuple[str, str], tmp_path: Path) -> None:
+def test_a_mutant_is_refuted(mutation: tuple[str, str], tmp_path: Path) -> None:
     assert not prove(tmp_path, ENGINES[2], mutation)
+
+
+@pytest.mark.parametrize("one", RELOADED, ids=range(len(RELOADED)))
+def test_every_clock_while_weights_are_written(one: FoldEngine, tmp_path: Path) -> None:
+    assert prove(tmp_path, one)
+
+
+@pytest.mark.parametrize("mutation", RELOAD_MUTANTS, ids=range(len(RELOAD_MUTANTS)))
+def test_a_mutant_of_the_banks_is_refuted(mutation: tuple[str, str], tmp_path: Path) -> None:
+    assert not prove(tmp_path, RELOADED[1], mutation)

@@ -37,6 +37,8 @@ SHAPES = {
     "column": WindowEngine(6, 3, 1, 2, (2, 1), (3, 1)),
     "one": WindowEngine(3, 3, 1, 2, (1, 1)),
     "skip": WindowEngine(4, 6, 1, 2, (1, 1), (2, 3)),
+    "below": WindowEngine(2, 4, 1, 2, (3, 2), padding=((0, 1), (0, 0))),  # no window before the last beat
+    "right": WindowEngine(1, 3, 1, 2, (1, 5), padding=((0, 0), (0, 2))),
 }
 
 

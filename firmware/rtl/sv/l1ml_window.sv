@@ -72,6 +72,7 @@ module l1ml_window #(
   logic spoiled; // an event in progress has a gap beside flush ticks
   logic advance;
   logic flushing; // windows of a complete event are still to come
+  logic first_tick; // the flush tick of the first, where none comes before the last beat
 
   assign begins = valid_i & start_i;
 
@@ -98,8 +99,9 @@ module l1ml_window #(
   end
 
   if (Flush == 0) begin : gen_no_flush
-    assign flushing = 1'b0;
-    assign advance  = take;
+    assign flushing   = 1'b0;
+    assign first_tick = 1'b0;
+    assign advance    = take;
   end else begin : gen_flush
     localparam int unsigned FlushBits = $clog2(Flush + 1);
 
@@ -107,6 +109,12 @@ module l1ml_window #(
 
     assign flushing = flush_q != '0;
     assign advance  = take | flushing;
+
+    if (Base >= Beats) begin : gen_first_tick
+      assign first_tick = flush_q == FlushBits'(Flush + Beats - Base);
+    end else begin : gen_no_first_tick
+      assign first_tick = 1'b0;
+    end
 
     always_ff @(posedge clk_i) begin
       if (ends) flush_q <= FlushBits'(Flush);
@@ -118,8 +126,8 @@ module l1ml_window #(
   // The advance of the first window.
   logic first;
 
-  if (Base == 0) begin : gen_at_once
-    assign first = begins;
+  if (Base == 0 || Base >= Beats) begin : gen_at_either_end
+    assign first = (Base == 0) ? begins : first_tick;
   end else begin : gen_wait
     localparam int unsigned WaitBits = $clog2(Base + 1);
 
@@ -265,15 +273,15 @@ module l1ml_window #(
   logic [RegionColumns-1:0] column_inside_q;
 
   for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
-    localparam int Above = int'(k * DilationRows) - int'(PadTop); // in row 0 of windows
+    localparam int unsigned Place = k * DilationRows; // below the first row, in row 0 of windows
     logic high, low;
-    if (Above < 0) begin : gen_top
-      assign high = int'(row) * int'(StrideRows) >= -Above;
+    if (Place < PadTop) begin : gen_top
+      assign high = 32'(row) * StrideRows + Place >= PadTop;
     end else begin : gen_no_top
       assign high = 1'b1;
     end
     if (PadBottom > 0) begin : gen_bottom
-      assign low = int'(row) * int'(StrideRows) < int'(Rows) - Above;
+      assign low = 32'(row) * StrideRows + Place < Rows + PadTop;
     end else begin : gen_no_bottom
       assign low = 1'b1;
     end
@@ -281,15 +289,15 @@ module l1ml_window #(
   end
 
   for (genvar k = 0; k < RegionColumns; k++) begin : gen_column_inside
-    localparam int Left = int'(k) - int'(PadLeft); // column of the image for beat 0 of windows
+    localparam int unsigned Place = k; // right of the first column, in beat 0
     logic from, to;
-    if (Left < 0) begin : gen_left
-      assign from = int'(out) * int'(Step * Lanes) >= -Left;
+    if (Place < PadLeft) begin : gen_left
+      assign from = 32'(out) * Step * Lanes + Place >= PadLeft;
     end else begin : gen_no_left
       assign from = 1'b1;
     end
     if (PadRight > 0) begin : gen_right
-      assign to = int'(out) * int'(Step * Lanes) < int'(Columns) - Left;
+      assign to = 32'(out) * Step * Lanes + Place < Columns + PadLeft;
     end else begin : gen_no_right
       assign to = 1'b1;
     end
@@ -314,7 +322,7 @@ module l1ml_window #(
 
   // Without flush ticks nobody asks for the last beat; windows need not touch all of the held beats.
   logic unused;
-  assign unused = ends ^ (^held_q);
+  assign unused = ends ^ first_tick ^ (^held_q);
 
 endmodule
 
