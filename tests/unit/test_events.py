@@ -216,8 +216,10 @@ def test_missing_dataset_lists_what_is_there(tmp_path):
 def test_wrong_kinds_of_datasets(tmp_path):
     refuse(plain(tmp_path / "a.h5", x__y=np.zeros(3)), "this is a group", where="x")
     refuse(plain(tmp_path / "b.h5", x=1.5), "single number", where="x")
-    refuse(plain(tmp_path / "c.h5", x=["a", "b"]), "Python objects or text", where="x")
-    refuse(plain(tmp_path / "d.h5", x=np.zeros(3, dtype=[("pt", "f4")])), "numbers are expected", where="x")
+    refuse(plain(tmp_path / "c.h5", x=["a", "b"]), "no real numbers (text or Python objects)", where="x")
+    refuse(
+        plain(tmp_path / "d.h5", x=np.zeros(3, dtype=[("pt", "f4")])), "no real numbers (type [", where="x"
+    )
     refuse(plain(tmp_path / "e.h5", x=np.zeros(3), bx=np.zeros(3)), "expected whole numbers", where="bx")
     refuse(
         plain(tmp_path / "f.h5", x=np.zeros(3), bx=np.zeros((3, 1), int)),
