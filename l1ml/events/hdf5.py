@@ -25,6 +25,8 @@ from l1ml.events.schema import (
     MAX_CHUNK_BYTES,
     MAX_DATASETS,
     MAX_ELEMENTS,
+    MAX_UNPACKED_BYTES,
+    MAX_UNPACKED_RATIO,
     SCHEMA_FAMILY,
     Column,
     X,
@@ -96,6 +98,13 @@ class EventFile:
         self._elements = sum(math.prod(column.shape) for column in columns)
         if self._elements > MAX_ELEMENTS:
             self._fail(f"{self._elements} numbers per event in all datasets, at most {MAX_ELEMENTS} are read")
+        # Rows that were never written are zeros that take no space: their number may be anything.
+        if self.events * 8 * self._elements > MAX_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._file.size:
+            self._fail(
+                f"{self.events} events are more than a file of {self._file.size} bytes can hold",
+                columns[0].path,
+                "write the events, or give the datasets the length that was written",
+            )
         self.classes: tuple[str, ...] = ()
         if self._has("label"):
             names = self._look("label")["attrs"].get("classes", {})

@@ -11,7 +11,7 @@ about the file on that socket until the other side closes it.
 A request is 8 bytes of length and JSON, the answer 8 bytes of length and JSON, 8 bytes of length and numbers:
 
     {"do": "look", "path": ...}                      what is there: a group, a dataset, or why it is not followed
-    {"do": "rows", "path": ..., "first", "stop"}     numbers of a dataset that was looked at before
+    {"do": "rows", "path": ..., "first", "stop"}     numbers of a dataset
     {"do": "tree", "budget": ...}                    everything: groups, attributes, all numbers
 """
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import resource
 import signal
@@ -111,7 +112,9 @@ class _Content:
         return node
 
     def rows(self, path: str, first: int, stop: int) -> Values:
-        """Return the rows ``first`` to ``stop`` (not included) of a dataset that was looked at."""
+        """Return the rows ``first`` to ``stop`` (not included) of a dataset that `look` allows to read."""
+        if path not in self.known and self.look(path)["kind"] != "dataset":
+            raise ValueError("not a dataset that is read")
         values = _plain(self.known[path][first:stop])
         if len(values) != stop - first:
             raise ValueError(f"{len(values)} rows instead of {stop - first}")
@@ -286,12 +289,12 @@ def _answer(content: _Content, request: Node) -> tuple[Node, list[Values]]:
     return content.tree(request["budget"]), content.blobs
 
 
-def _limit(seconds: int) -> None:
+def _limit(seconds: float) -> None:
     """End this process if it computes longer than ``seconds`` from now, or does nothing for three times as long."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    end = int(used.ru_utime + used.ru_stime) + seconds
+    end = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
-    signal.alarm(3 * seconds)
+    signal.setitimer(signal.ITIMER_REAL, 3 * seconds)
 
 
 def serve(handle: int, channel: socket.socket) -> None:
@@ -311,7 +314,7 @@ def serve(handle: int, channel: socket.socket) -> None:
         except Exception as error:  # noqa: BLE001  h5py raises almost everything for a damaged file
             text = " ".join(str(error).split())[:300]
             node = {"kind": "damaged", "why": text or type(error).__name__}
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         text_bytes = json.dumps(node).encode()
         channel.sendall(len(text_bytes).to_bytes(8, "little") + text_bytes)
         channel.sendall(sum(v.nbytes for v in values).to_bytes(8, "little"))

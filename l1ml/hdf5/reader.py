@@ -125,8 +125,11 @@ class File:
     Args:
         handle: open descriptor, taken over.
 
-    Raises:
-        ToolError: the process cannot be started.
+    Attributes:
+        size: bytes of the file.
+
+    Its methods may be called by several threads, and after a fork by both processes.  What is asked of it raises
+    `ToolError` where no process can be started.
     """
 
     def __init__(self, handle: int) -> None:
@@ -134,6 +137,7 @@ class File:
         self._channel: socket.socket | None = None
         self._owner = os.getpid()
         self._closer = weakref.finalize(self, os.close, handle)
+        self.size = os.fstat(handle).st_size
 
     @classmethod
     def at(cls, path: Path) -> File:
@@ -242,10 +246,10 @@ class File:
                 self._owner = os.getpid()
             if not self._closer.alive:
                 raise HDF5Error("the file is closed")
+            if self._channel is None:
+                self._channel = _SERVER.connect(self._handle)
             start = time.monotonic()
             try:
-                if self._channel is None:
-                    self._channel = _SERVER.connect(self._handle)
                 self._channel.settimeout(3 * SECONDS + START_SECONDS)
                 text = json.dumps(request | {"seconds": SECONDS}).encode()
                 self._channel.sendall(len(text).to_bytes(8, "little") + text)
