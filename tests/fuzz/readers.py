@@ -11,12 +11,14 @@ import numpy as np
 
 from l1ml import frontends
 from l1ml.config import ProjectConfig
+from l1ml.events import arrays as array_files
 from l1ml.events.hdf5 import open_events
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.program import loads
 from l1ml.links import spec
 from l1ml.rtl.project import read_manifest
 from l1ml.validate.budget import read_budget
+from l1ml.validate.verdict import read_verdict
 
 EVENTS = 3
 
@@ -78,6 +80,17 @@ def events(path: Path, _: Path | None) -> None:
             pass
 
 
+def arrays(path: Path, _: Path | None) -> None:
+    """Read calibration events in NumPy's own files."""
+    array_files.read(path, 32)
+
+
+def verdict(path: Path, _: Path | None) -> None:
+    """Read a verdict, and print it."""
+    str(read_verdict(path))
+
+
 READERS: dict[str, Callable[[Path, Path | None], None]] = {
-    f.__name__: f for f in (model, weights, config, budget, interface, network, manifest, events)
+    f.__name__: f
+    for f in (model, weights, config, budget, interface, network, manifest, events, arrays, verdict)
 }

@@ -2,7 +2,7 @@
 """Feed damaged files to every reader: each must be read or refused by a message, nothing else.
 
 Models (HDF5, .keras, JSON with weights, ONNX, alkaid's ALIR), options, budgets and links in YAML, typed networks,
-manifests, and event files.
+manifests, verdicts, event files, and arrays.
 
 A worker process reads one file after the other under limits of memory and time.  What counts as a failure:
 the worker dies, a file takes too long, any exception but `L1mlError`, a file opened for writing outside of the
@@ -15,8 +15,10 @@ worker's own folder, a new process other than the HDF5 reader's, or a socket.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import re
 import resource
 import select
 import subprocess
@@ -25,6 +27,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seeds import Seed, seeds
@@ -34,11 +37,12 @@ SECONDS_PER_FILE = 30
 MEMORY_BYTES = 6 << 30
 PATIENCE = 10
 HANGS = "FAILED hangs"
+OUTLINE, SHOWN = 60, 12
 FORBIDDEN = ("socket.connect", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class")
 
 
 def read_one(path: Path, reader: str, partner: Path | None) -> str:
-    """Read a damaged file; return what came of it.
+    """Read a damaged file; return what came of it: ``read``, or ``refused`` and the reason.
 
     Raises:
         Exception: anything but a refusal, which is a failure of the reader.
@@ -53,8 +57,15 @@ def read_one(path: Path, reader: str, partner: Path | None) -> str:
         text = str(error)
         if not text.strip() or len(text) > 20_000:
             raise RuntimeError(f"a message of {len(text)} characters") from error
-        return "refused"
+        return f"refused {_outline(error.what)}"
     return "read"
+
+
+def _outline(text: str) -> str:
+    """Return a reason without what differs from file to file: names, numbers, lists."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'_'", text.split("\n")[0])
+    text = re.sub(r"[-+]?\d[\w.,+-]*", "0", text)
+    return re.sub(r"[\[({].*[\])}]", "(_)", text)[:OUTLINE]
 
 
 def place(folder: Path, seed: Seed, number: int) -> tuple[Path, Path | None]:
@@ -94,6 +105,7 @@ def worker(folder: Path) -> None:
         reader, name, beside, number = json.loads(line)
         seed = Seed(Path(name), reader, None if beside is None else Path(beside))
         case, partner = place(folder, seed, number)
+        digest = hashlib.sha256(case.read_bytes()).hexdigest()[:16]
         watching = True
         try:
             answer = read_one(case, reader, partner)
@@ -101,7 +113,7 @@ def worker(folder: Path) -> None:
             last = traceback.extract_tb(error.__traceback__)[-1]
             answer = f"FAILED {type(error).__name__}: {str(error)[:200]!r} {last}"
         watching = False
-        print(answer.replace("\n", " "), flush=True)
+        print(digest, answer.replace("\n", " "), flush=True)
 
 
 class Pool:
@@ -117,9 +129,12 @@ class Pool:
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, seed: Seed, number: int) -> str:
-        """Return the worker's answer, or how it died; what takes too long on a busy machine gets a second chance."""
+        """Return the worker's answer, or how it died; what takes too long on a busy machine gets a second chance.
+
+        An answer is the digest of the damaged file (``-`` if the worker died) and what came of it.
+        """
         answer = self._ask(seed, number)
-        return self._ask(seed, number) if answer == HANGS else answer
+        return self._ask(seed, number) if answer.endswith(HANGS) else answer
 
     def _ask(self, seed: Seed, number: int) -> str:
         if self.process is None or self.process.poll() is not None:
@@ -138,12 +153,13 @@ class Pool:
         ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE + PATIENCE)
         if not ready:
             self.close()
-            return HANGS
+            return f"- {HANGS}"
         answer = self.process.stdout.readline().strip()
         if answer:
             return answer
         code = self.process.wait()
-        return f"FAILED worker ended with {code}: {(self.folder / 'stderr').read_text(encoding='utf-8')[-300:]!r}"
+        said = (self.folder / "stderr").read_text(encoding="utf-8")[-300:]
+        return f"- FAILED worker ended with {code}: {said!r}"
 
     def close(self) -> None:
         """End the worker."""
@@ -153,22 +169,62 @@ class Pool:
             self.process = None
 
 
-def fuzz(found: list[Seed], count: int, first: int, *, quiet: bool = False) -> tuple[Counter[str], list[str]]:
-    """Try ``count`` damaged files; return how they ended by reader, and the failures."""
-    ends: Counter[str] = Counter()
-    failures: list[str] = []
+@dataclass
+class Outcome:
+    """What came of many damaged files.
+
+    Attributes:
+        ends: files by (reader, ``read`` / ``refused`` / ``FAILED``).
+        reasons: refused files by (reader, reason without names and numbers).
+        distinct: digests of the damaged files by reader.
+        failures: the cases that failed, each with reader, file, seed and how.
+    """
+
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    distinct: dict[str, set[str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, seed: Seed, number: int, answer: str) -> None:
+        """Count one answer of the worker."""
+        digest, _, text = answer.partition(" ")
+        end, _, reason = text.partition(" ")
+        self.ends[seed.reader, end] += 1
+        self.distinct.setdefault(seed.reader, set()).add(digest)
+        if end == "refused":
+            self.reasons[seed.reader, reason] += 1
+        elif end == "FAILED":
+            self.failures.append(f"{seed.reader} {seed.name} {number}: {text}")
+
+    def report(self) -> str:
+        """Return a table: files, different files and different reasons by reader, and the commonest reasons."""
+        lines = ["reader        files  distinct      read   refused  reasons  FAILED"]
+        for reader in sorted(self.distinct):
+            read, refused, failed = (self.ends[reader, end] for end in ("read", "refused", "FAILED"))
+            reasons = sum(name == reader for name, _ in self.reasons)
+            lines.append(
+                f"{reader:10} {read + refused + failed:8,} {len(self.distinct[reader]):9,} {read:9,} {refused:9,} "
+                f"{reasons:8,} {failed:7,}"
+            )
+        for reader in sorted(self.distinct):
+            common = [(n, why) for (name, why), n in self.reasons.most_common() if name == reader][:SHOWN]
+            lines += ["", f"{reader} is refused:", *(f"  {n:7,}  {why}" for n, why in common)]
+        return "\n".join(lines)
+
+
+def fuzz(found: list[Seed], count: int, first: int, *, quiet: bool = False) -> Outcome:
+    """Try ``count`` damaged files."""
+    outcome = Outcome()
     with tempfile.TemporaryDirectory(prefix="l1ml-fuzz-") as work:
         pool = Pool(Path(work) / "worker")
         for case in tqdm(range(count), disable=quiet, unit="file", mininterval=5):
             seed, number = found[case % len(found)], first + case  # a seed comes several times
-            answer = pool.ask(seed, number)
-            ends[f"{seed.reader} {answer.split()[0]}"] += 1
-            if answer.startswith("FAILED"):
-                failures.append(f"{seed.reader} {seed.name} {number}: {answer}")
-                if not quiet:
-                    print(failures[-1], flush=True)
+            before = len(outcome.failures)
+            outcome.add(seed, number, pool.ask(seed, number))
+            if len(outcome.failures) > before and not quiet:
+                print(outcome.failures[-1], flush=True)
         pool.close()
-    return ends, failures
+    return outcome
 
 
 def main() -> int:
@@ -191,15 +247,13 @@ def main() -> int:
             print(read_one(*_placed(Path(work), seed, int(number))))
             return 0
         start = time.perf_counter()
-        ends, failures = fuzz(found, args.count, args.seed)
+        outcome = fuzz(found, args.count, args.seed)
     files = len({(s.path, s.reader) for s in found})
-    print(
-        f"{sum(ends.values()):,} damaged files from {files} good ones in {time.perf_counter() - start:.0f} s"
-    )
-    for name, number in sorted(ends.items()):
-        print(f"  {name:20} {number:,}")
-    print("\n".join(failures[:50]))
-    return 1 if failures or not ends else 0
+    total = sum(outcome.ends.values())
+    print(f"{total:,} damaged files from {files} good ones in {time.perf_counter() - start:.0f} s")
+    print(outcome.report())
+    print("\n".join(outcome.failures[:50]))
+    return 1 if outcome.failures or not total else 0
 
 
 def _placed(folder: Path, seed: Seed, number: int) -> tuple[Path, str, Path | None]:

@@ -26,12 +26,16 @@ def test_damaged_files_are_read_or_refused(fuzz: None, tmp_path: Path) -> None:
     import seeds
 
     found = seeds.seeds(tmp_path)
-    ends, failures = run.fuzz(found, CASES, 0, quiet=True)
-    assert not failures
-    assert sum(ends.values()) == CASES
-    readers = {"model", "weights", "config", "budget", "interface", "network", "manifest", "events"}
-    assert {name.split()[0] for name in ends} == readers
-    assert any(name.endswith("read") for name in ends)
+    outcome = run.fuzz(found, CASES, 0, quiet=True)
+    assert not outcome.failures
+    assert sum(outcome.ends.values()) == CASES
+    from readers import READERS
+
+    assert set(outcome.distinct) == set(READERS)
+    assert sum(map(len, outcome.distinct.values())) > 0.9 * CASES
+    assert {end for _, end in outcome.ends} == {"read", "refused"}
+    assert len(outcome.reasons) > 20
+    assert all(f"\n{reader} " in outcome.report() for reader in READERS)
 
 
 def test_the_watch_sees_what_it_must_not_miss(fuzz: None, tmp_path: Path) -> None:
