@@ -212,12 +212,16 @@ class Outcome:
         return "\n".join(lines)
 
 
-def fuzz(found: list[Seed], count: int, first: int, *, quiet: bool = False) -> Outcome:
-    """Try ``count`` damaged files."""
-    outcome = Outcome()
+def fuzz(
+    found: list[Seed], count: int, first: int, *, minutes: float = float("inf"), quiet: bool = False
+) -> Outcome:
+    """Try ``count`` damaged files, or as many as there is time for."""
+    outcome, end = Outcome(), time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory(prefix="l1ml-fuzz-") as work:
         pool = Pool(Path(work) / "worker")
         for case in tqdm(range(count), disable=quiet, unit="file", mininterval=5):
+            if time.monotonic() > end:
+                break
             seed, number = found[case % len(found)], first + case  # a seed comes several times
             before = len(outcome.failures)
             outcome.add(seed, number, pool.ask(seed, number))
@@ -232,6 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--reader", nargs="*", help="only these readers")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=3, metavar=("READER", "NAME", "SEED"), help="one case again")
@@ -247,7 +252,7 @@ def main() -> int:
             print(read_one(*_placed(Path(work), seed, int(number))))
             return 0
         start = time.perf_counter()
-        outcome = fuzz(found, args.count, args.seed)
+        outcome = fuzz(found, args.count, args.seed, minutes=args.minutes)
     files = len({(s.path, s.reader) for s in found})
     total = sum(outcome.ends.values())
     print(f"{total:,} damaged files from {files} good ones in {time.perf_counter() - start:.0f} s")
