@@ -27,6 +27,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,10 @@ MEMORY_BYTES = 6 << 30
 PATIENCE = 10
 HANGS = "FAILED hangs"
 OUTLINE, SHOWN = 60, 12
+BATCH = 64
+"""Cases that a worker is asked for at a time."""
+
+Case = tuple[Seed, int]
 FORBIDDEN = ("socket.connect", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class")
 
 
@@ -79,7 +84,7 @@ def place(folder: Path, seed: Seed, number: int) -> tuple[Path, Path | None]:
 
 
 def worker(folder: Path) -> None:
-    """Read cases ``[reader, file, partner, number]`` from standard input, answer one line each."""
+    """Read lists of cases ``[reader, file, partner, number]`` from standard input, answer one line each."""
     import readers  # noqa: F401  loaded before the limits and the watch
     from mutate import mutated  # noqa: F401
 
@@ -101,8 +106,7 @@ def worker(folder: Path) -> None:
             os._exit(3)
 
     sys.addaudithook(watch)
-    for line in sys.stdin:
-        reader, name, beside, number = json.loads(line)
+    for reader, name, beside, number in (case for line in sys.stdin for case in json.loads(line)):
         seed = Seed(Path(name), reader, None if beside is None else Path(beside))
         case, partner = place(folder, seed, number)
         digest = hashlib.sha256(case.read_bytes()).hexdigest()[:16]
@@ -126,40 +130,64 @@ class Pool:
 
     def __init__(self, folder: Path, script: Path = Path(__file__)) -> None:
         self.folder, self.script = folder, script
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, seed: Seed, number: int) -> str:
-        """Return the worker's answer, or how it died; what takes too long on a busy machine gets a second chance.
+    def ask(self, cases: Sequence[Case]) -> list[str]:
+        """Return the worker's answers, or how it died; what takes too long on a busy machine gets a second chance.
 
         An answer is the digest of the damaged file (``-`` if the worker died) and what came of it.
         """
-        answer = self._ask(seed, number)
-        return self._ask(seed, number) if answer.endswith(HANGS) else answer
+        answers: list[str] = []
+        again = False
+        while len(answers) < len(cases):
+            before = len(answers)
+            answers += self._lines(cases[before:])
+            again = again and len(answers) == before
+            if len(answers) == len(cases):
+                break
+            failure = self._death()
+            if failure.endswith(HANGS) and not again:
+                again = True
+            else:
+                answers.append(failure)
+                again = False
+        return answers
 
-    def _ask(self, seed: Seed, number: int) -> str:
-        if self.process is None or self.process.poll() is not None:
+    def _lines(self, cases: Sequence[Case]) -> Iterator[str]:
+        """Yield the worker's answers, until all are there, it dies, or one does not come."""
+        if self.process is None:
             self.folder.mkdir(exist_ok=True)
-            self.close()
             with (self.folder / "stderr").open("w") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, str(self.script), "--worker", str(self.folder)],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0, cwd=self.folder,
                 )  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        partner = None if seed.partner is None else str(seed.partner)
-        self.process.stdin.write(json.dumps([seed.reader, str(seed.path), partner, number]) + "\n")
-        self.process.stdin.flush()
-        ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE + PATIENCE)
-        if not ready:
+        asked = [[s.reader, str(s.path), None if s.partner is None else str(s.partner), n] for s, n in cases]
+        self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+        said = b""
+        for _ in cases:
+            while b"\n" not in said:
+                ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE + PATIENCE)
+                more = self.process.stdout.read(1 << 16) if ready else b""
+                if not more:
+                    return
+                said += more
+            line, _, said = said.partition(b"\n")
+            yield line.decode()
+
+    def _death(self) -> str:
+        """End the worker, and say how it ended."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(1)
+        except subprocess.TimeoutExpired:
             self.close()
             return f"- {HANGS}"
-        answer = self.process.stdout.readline().strip()
-        if answer:
-            return answer
-        code = self.process.wait()
-        said = (self.folder / "stderr").read_text(encoding="utf-8")[-300:]
-        return f"- FAILED worker ended with {code}: {said!r}"
+        self.close()
+        log = (self.folder / "stderr").read_text(encoding="utf-8")[-300:]
+        return f"- FAILED worker ended with {code}: {log!r}"
 
     def close(self) -> None:
         """End the worker."""
@@ -219,14 +247,24 @@ def fuzz(
     outcome, end = Outcome(), time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory(prefix="l1ml-fuzz-") as work:
         pool = Pool(Path(work) / "worker")
-        for case in tqdm(range(count), disable=quiet, unit="file", mininterval=5):
+        bar = tqdm(total=count, disable=quiet, unit="file", mininterval=5)
+        for start in range(0, count, BATCH):
             if time.monotonic() > end:
                 break
-            seed, number = found[case % len(found)], first + case  # a seed comes several times
+            # A seed comes several times, with another number each.
+            cases = [(found[n % len(found)], first + n) for n in range(start, min(start + BATCH, count))]
             before = len(outcome.failures)
-            outcome.add(seed, number, pool.ask(seed, number))
-            if len(outcome.failures) > before and not quiet:
-                print(outcome.failures[-1], flush=True)
+            for (seed, number), answer in zip(cases, pool.ask(cases), strict=True):
+                outcome.add(seed, number, answer)
+            bar.update(len(cases))
+            if not quiet:
+                print(
+                    *outcome.failures[before:],
+                    sep="\n",
+                    end="\n" * (len(outcome.failures) > before),
+                    flush=True,
+                )
+        bar.close()
         pool.close()
     return outcome
 
