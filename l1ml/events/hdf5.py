@@ -95,11 +95,12 @@ class EventFile:
         if wrong:
             path, found = next(iter(wrong.items()))
             self._fail(f"{found} events, but {next(iter(lengths))} has {self.events}", path)
-        self._elements = sum(math.prod(column.shape) for column in columns)
-        if self._elements > MAX_ELEMENTS:
-            self._fail(f"{self._elements} numbers per event in all datasets, at most {MAX_ELEMENTS} are read")
+        elements = sum(math.prod(column.shape) for column in columns)
+        if elements > MAX_ELEMENTS:
+            self._fail(f"{elements} numbers per event in all datasets, at most {MAX_ELEMENTS} are read")
+        self._event_bytes = 8 * (elements + 3)  # with bx, orbit and label
         # Rows that were never written are zeros that take no space: their number may be anything.
-        if self.events * 8 * self._elements > MAX_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._file.size:
+        if self.events * self._event_bytes > MAX_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._file.size:
             self._fail(
                 f"{self.events} events are more than a file of {self._file.size} bytes can hold",
                 columns[0].path,
@@ -107,8 +108,11 @@ class EventFile:
             )
         self.classes: tuple[str, ...] = ()
         if self._has("label"):
-            names = self._look("label")["attrs"].get("classes", {})
-            self.classes = tuple(_word(n) for n in names.get("list", [names] if names else [])[:1000])
+            names = self._look("label")["attrs"].get("classes", {"list": []})
+            entries = names.get("list", [names])
+            if not all("text" in entry for entry in entries):
+                self._fail("attribute classes must be a list of texts", "label")
+            self.classes = tuple(_word(entry) for entry in entries[:1000])
 
     def _input_columns(self, types: dict[str, FixedType]) -> dict[str, Column]:
         if self._has(INPUTS):
@@ -156,18 +160,27 @@ class EventFile:
             DataError: values are not finite, off the grid or out of range, or the file is damaged.
         """
         end = self.events if stop is None else min(stop, self.events)
-        step = max(1, min(size, MAX_BATCH_BYTES // (8 * max(1, self._elements))))
+        step = max(1, min(size, MAX_BATCH_BYTES // self._event_bytes))
         for low in range(first, end, step):
             yield self.read(low, min(low + step, end))
 
     def read(self, first: int = 0, stop: int | None = None) -> EventSample:
-        """Return events ``first`` to ``stop`` (not included) as one sample; errors as `chunks`."""
+        """Return events ``first`` to ``stop`` (not included) as one sample; errors as `chunks`.
+
+        More than 4 GiB are refused.
+        """
         end = self.events if stop is None else min(stop, self.events)
+        if (end - first) * self._event_bytes > MAX_UNPACKED_BYTES:
+            self._fail(
+                f"events {first} to {end - 1} take more than {MAX_UNPACKED_BYTES >> 30} GiB of memory",
+                fix="read fewer at a time, with chunks()",
+            )
         try:
             return self._read(first, end)
         except MemoryError:
-            self._fail(f"events {first} to {end - 1} do not fit in memory", fix="read fewer at a time")
-            raise
+            self._fail(
+                f"events {first} to {end - 1} do not fit in memory", fix="read fewer at a time, with chunks()"
+            )
 
     def _read(self, first: int, end: int) -> EventSample:
         bx, orbit = consecutive(end - first, first=first, step_bx=self.step_bx)
@@ -327,4 +340,4 @@ def _open(path: Path) -> File:
 
 
 def _word(value: Node) -> str:
-    return str(value.get("text", value.get("other", "")))[:500]
+    return str(value["text"])[:500]

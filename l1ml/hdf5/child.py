@@ -312,7 +312,10 @@ def serve(handle: int, channel: socket.socket) -> None:
             content = content or _Content(handle)
             node, values = _answer(content, request)
         except Exception as error:  # noqa: BLE001  h5py raises almost everything for a damaged file
-            text = " ".join(str(error).split())[:300]
+            reason = (
+                error.args[0] if isinstance(error, KeyError) and error.args else error
+            )  # without its quotes
+            text = " ".join(str(reason).split())[:300]
             node = {"kind": "damaged", "why": text or type(error).__name__}
         signal.setitimer(signal.ITIMER_REAL, 0)
         text_bytes = json.dumps(node).encode()

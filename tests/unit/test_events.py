@@ -301,6 +301,13 @@ def test_wrong_attributes(tmp_path):
         with h5py.File(path, "a") as out:
             out["x"].attrs[key] = value
         refuse(path, text, where="x")
+    path = plain(tmp_path / "l.h5", x=np.zeros(3), label=np.zeros(3, int))
+    with h5py.File(path, "a") as out:
+        out["label"].attrs["classes"] = [1, 2]
+    refuse(path, "classes must be a list of texts", where="label")
+    with h5py.File(path, "a") as out:
+        out["x"].attrs["units"] = 3
+    refuse(path, "attribute units holds int64, expected a text", where="x")
     with h5py.File(path, "a") as out:
         out.attrs["l1ml_schema"] = "jets-of-somebody/1"
     refuse(path, "expected l1ml-events/1")

@@ -125,20 +125,26 @@ def test_memory_is_bounded(tmp_path):
         assert not blob
 
 
-def test_more_events_than_the_file_can_hold(tmp_path):
+@pytest.mark.parametrize("elements", [0, 4])
+def test_more_events_than_the_file_can_hold(tmp_path, elements):
     path = tmp_path / "endless.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("x", shape=(1 << 50, 4), dtype="f4", chunks=(1000, 4))
+        file.create_dataset("x", shape=(1 << 50, elements), dtype="f4", maxshape=(None, 4), chunks=(1000, 4))
     with pytest.raises(DataError, match="1125899906842624 events are more than a file of"):
         open_events(path)
 
 
 def test_large_events_come_in_smaller_batches(good, monkeypatch):
-    monkeypatch.setattr(hdf5, "MAX_BATCH_BYTES", 8 * 4 * 300)
+    monkeypatch.setattr(hdf5, "MAX_BATCH_BYTES", 8 * (4 + 3) * 300)
     with open_events(good) as events:
         parts = list(events.chunks(1000))
     assert [len(part) for part in parts] == [300, 300, 300, 100]
     assert np.array_equal(np.concatenate([part.inputs["x"] for part in parts]), ROWS)
+    monkeypatch.setattr(hdf5, "MAX_UNPACKED_BYTES", 8 * (4 + 3) * 900)
+    with open_events(good) as events:
+        assert len(events.read(0, 900)) == 900
+        with pytest.raises(DataError, match="events 0 to 999 take more than"):
+            events.read()
     monkeypatch.setattr(hdf5, "MAX_ELEMENTS", 3)
     with pytest.raises(DataError, match="more than 3 numbers per event"):
         open_events(good)
