@@ -241,6 +241,11 @@ def _widths(
     picked = [np.asarray(a, dtype=np.float64) for a in order(stored)]
     if any(not np.isfinite(a).all() or float(np.abs(a).max(initial=0)) > 1000 for a in picked):
         raise UnsupportedError(f"{options.owner}: bit widths that are not finite or beyond 1000")
+    try:
+        np.broadcast_shapes(*(a.shape for a in picked))
+    except ValueError:
+        shapes = ", ".join(str(a.shape) for a in picked)
+        raise UnsupportedError(f"{options.owner}: bit widths of the shapes {shapes}") from None
     return [np.rint(a).astype(np.int64) for a in picked]
 
 
