@@ -178,9 +178,14 @@ def _networks(folder: Path) -> Iterator[Seed]:
     from l1ml.graph import build
 
     jets = PROJECT / "datasets" / "jets" / "jet_q6_pruned75.h5"
-    project = l1ml.convert(jets, input_type="fixed<14,4>", output_dir=folder / "project", hardware="none")
+    for hardware in ("none", "parallel", "streamed"):
+        project = l1ml.convert(
+            jets, input_type="fixed<14,4>", output_dir=folder / hardware, hardware=hardware
+        )
+        made = project.root / f"manifest_{hardware}.json"
+        shutil.copy(project.root / "manifest.json", made)
+        yield Seed(made, "manifest")
     yield Seed(project.root / "network.json", "network")
-    yield Seed(project.root / "manifest.json", "manifest")
     exported = PROJECT / "tests" / "vectors" / "onnx" / "exported"
     sources = [exported / f"brevitas_{name}_qonnx.onnx" for name in ("conv_fixed", "truncated", "binary")]
     for source in (*sources, PROJECT / "tests" / "unit" / "data" / "alkaid_hgq2.json.gz"):
