@@ -34,9 +34,9 @@ from pathlib import Path
 from seeds import Seed, seeds
 from tqdm import tqdm
 
-SECONDS_PER_FILE = 30
+SECONDS_PER_FILE = 90
+"""Longer than the HDF5 library may wait for one answer on a machine that is busy with something else."""
 MEMORY_BYTES = 6 << 30
-PATIENCE = 10
 HANGS = "FAILED hangs"
 OUTLINE, SHOWN = 60, 12
 BATCH = 64
@@ -169,7 +169,7 @@ class Pool:
         said = b""
         for _ in cases:
             while b"\n" not in said:
-                ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE + PATIENCE)
+                ready, _, _ = select.select([self.process.stdout], [], [], SECONDS_PER_FILE)
                 more = self.process.stdout.read(1 << 16) if ready else b""
                 if not more:
                     return
