@@ -36,6 +36,8 @@ from tqdm import tqdm
 
 SECONDS_PER_FILE = 90
 """Longer than the HDF5 library may wait for one answer on a machine that is busy with something else."""
+HDF5_SECONDS = 4
+"""For one answer of the HDF5 library; a user has more patience."""
 MEMORY_BYTES = 6 << 30
 HANGS = "FAILED hangs"
 OUTLINE, SHOWN = 60, 12
@@ -88,6 +90,9 @@ def worker(folder: Path) -> None:
     import readers  # noqa: F401  loaded before the limits and the watch
     from mutate import mutated  # noqa: F401
 
+    from l1ml.hdf5 import reader as hdf5
+
+    hdf5.SECONDS = HDF5_SECONDS
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     watching = False
     allowed = (str(folder), "/dev/", str(Path(tempfile.gettempdir()) / "l1ml-"))
