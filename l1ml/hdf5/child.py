@@ -122,7 +122,8 @@ class _Content:
 
     def tree(self, budget: int) -> Node:
         """Return the whole file; the numbers of its datasets are in ``blobs``, one after the other."""
-        self.budget = budget
+        self.nodes, self.text, self.budget = 0, MAX_TEXT, budget
+        self.blobs, self.offset = [], 0
         return self.group(self.file, 0)
 
     # --- the parts of a file
@@ -289,34 +290,40 @@ def _answer(content: _Content, request: Node) -> tuple[Node, list[Values]]:
     return content.tree(request["budget"]), content.blobs
 
 
-def _limit(seconds: float) -> None:
+def _reason(error: Exception) -> str:
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # str() would quote it
+    return " ".join(str(text).split())[:300] or type(error).__name__
+
+
+def _limit(kind: int, most: int) -> None:
+    """Set a limit of this process, within the one that the user or a batch system has set."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _limit_time(seconds: float) -> None:
     """End this process if it computes longer than ``seconds`` from now, or does nothing for three times as long."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    end = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds))
     signal.setitimer(signal.ITIMER_REAL, 3 * seconds)
 
 
 def serve(handle: int, channel: socket.socket) -> None:
     """Answer requests about one file until the other side closes the channel."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_FSIZE, 0)
     stream = channel.makefile("rb")
     content: _Content | None = None
     channel.sendall(b".")
     while len(size := stream.read(8)) == 8:
         request = json.loads(stream.read(int.from_bytes(size, "little")))
-        _limit(request["seconds"])
+        _limit_time(request["seconds"])
         values: list[Values] = []
         try:
             content = content or _Content(handle)
             node, values = _answer(content, request)
         except Exception as error:  # noqa: BLE001  h5py raises almost everything for a damaged file
-            reason = (
-                error.args[0] if isinstance(error, KeyError) and error.args else error
-            )  # without its quotes
-            text = " ".join(str(reason).split())[:300]
-            node = {"kind": "damaged", "why": text or type(error).__name__}
+            node = {"kind": "damaged", "why": _reason(error)}
         signal.setitimer(signal.ITIMER_REAL, 0)
         text_bytes = json.dumps(node).encode()
         channel.sendall(len(text_bytes).to_bytes(8, "little") + text_bytes)
@@ -329,7 +336,7 @@ def main() -> NoReturn:
     """Fork for every file that comes, until nobody is left to send one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the user's business with the other process
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the copies
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_CORE, 0)
     control = socket.socket(fileno=int(sys.argv[1]))
     while True:
         word, handles, _, _ = socket.recv_fds(control, 1, 2)
