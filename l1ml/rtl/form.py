@@ -92,9 +92,9 @@ def _problems(data: Any) -> Iterator[str]:
         yield from _differs(hardware, {"reason": str}, "hardware")
     else:
         yield from _differs(data, BUILT, "")
-    if kind == "streamed":
+    if kind == "streamed" or "plan" in data:
         yield from _differs(data, STREAMED, "")
-    elif kind not in ("none", None):
+    if kind not in ("none", "streamed", None):
         yield f"hardware is {kind!r:.40}"
     for file in data["files"] if isinstance(data.get("files"), list) else []:
         path = file.get("path") if isinstance(file, dict) else None

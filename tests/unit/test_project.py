@@ -205,6 +205,7 @@ def test_a_damaged_manifest_is_refused(prj: l1ml.Project, damage: str) -> None:
         ({"files": [{"path": "/etc/passwd", "sha256": ""}]}, "'/etc/passwd' leads out of the project"),
         ({"hardware": {"kind": "none"}}, "hardware.reason is missing"),
         ({"hardware": {"kind": "streamed"}}, "plan is missing"),
+        ({"plan": [{"engine": "Map"}]}, r"plan\[0\].layers is missing"),
         ({"hardware": {"kind": "asic"}}, "hardware is 'asic'"),
     ],
 )
