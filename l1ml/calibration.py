@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from l1ml.config import AUTO, ProjectConfig
 from l1ml.errors import DataError, L1mlError, nearest
+from l1ml.events import arrays as array_files
 from l1ml.events.hdf5 import open_events
 from l1ml.graph import build, precision
 from l1ml.graph.model import Model
@@ -197,17 +198,11 @@ def read(source: Any, model: Model) -> Events:
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, FixedType]]:
-    if path.suffix not in (".npy", ".npz"):
-        with open_events(path) as file:
-            sample = file.read(0, MAX_EVENTS)
-            return dict(sample.inputs), {n: c.type for n, c in file.inputs.items() if c.type is not None}
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        return ({"x": loaded} if path.suffix == ".npy" else {k: loaded[k] for k in loaded.files}), {}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DataError(
-            f"cannot be read: {str(error).splitlines()[0][:200]}", where=("calibration", str(path))
-        ) from None
+    if path.suffix in array_files.SUFFIXES:
+        return dict(array_files.read(path, MAX_EVENTS)), {}
+    with open_events(path) as file:
+        sample = file.read(0, MAX_EVENTS)
+        return dict(sample.inputs), {n: c.type for n, c in file.inputs.items() if c.type is not None}
 
 
 def _named(source: Any, model: Model) -> dict[str, Any]:

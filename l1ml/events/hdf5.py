@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads event files in chunks; `l1ml.events.schema` describes their content.
 
-A file is taken as untrusted: links out of the file, virtual and external storage, object and
-variable-length types are refused, and nothing is read whole.
+A file is taken as untrusted: `l1ml.hdf5.reader` reads it in a process of its own; links out of the file,
+virtual and external storage, object and variable-length types are refused, and nothing is read whole.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
-import h5py
 import numpy as np
 
 from l1ml.errors import DataError, L1mlError, nearest
@@ -22,21 +21,23 @@ from l1ml.events.sample import EventSample, consecutive
 from l1ml.events.schema import (
     GOLDEN,
     INPUTS,
+    MAX_BATCH_BYTES,
     MAX_CHUNK_BYTES,
     MAX_DATASETS,
     MAX_ELEMENTS,
+    MAX_UNPACKED_BYTES,
+    MAX_UNPACKED_RATIO,
     SCHEMA_FAMILY,
     Column,
     X,
     check_values,
 )
+from l1ml.hdf5.reader import File, HDF5Error, Node
 from l1ml.types.arrays import IntArray, RealArray
 from l1ml.types.fixed import FixedType
 from l1ml.types.timing import BX_PER_ORBIT
 
 DEFAULT_CHUNK = 8192
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
-"""What h5py raises for a damaged file."""
 _AGAIN = "the file is damaged or cut off; make it again"
 
 
@@ -68,28 +69,25 @@ class EventFile:
     ) -> None:
         self.path = Path(path)
         self.step_bx = step_bx
+        self._nodes: dict[str, Node] = {}
         self._file = _open(self.path)
         try:
             self._read_structure(dict(types or {}), golden)
-        except L1mlError:
+        except BaseException:
             self._file.close()
             raise
-        except _DAMAGE as error:
-            self._file.close()
-            self._fail(f"its structure cannot be read: {_reason(error)}", fix=_AGAIN)
 
     def _read_structure(self, types: dict[str, FixedType], golden: str) -> None:
-        schema = self._attribute(self._file, "", "l1ml_schema", None)
-        if schema is not None and not str(schema).startswith(SCHEMA_FAMILY):
-            self._fail(f"l1ml_schema is {str(schema)!r:.60}, expected {SCHEMA_FAMILY}1")
+        schema = self._text(self._look(""), "", "l1ml_schema")
+        if schema is not None and not schema.startswith(SCHEMA_FAMILY):
+            self._fail(f"l1ml_schema is {schema!r:.60}, expected {SCHEMA_FAMILY}1")
         self.inputs: dict[str, Column] = self._input_columns(types)
-        lengths = {column.path: len(self._dataset(column.path)) for column in self.inputs.values()}
-        self.events = next(iter(lengths.values()))
         self.golden: dict[str, Column] = {}
         for name in self._members(golden) if self._has(golden) else []:
-            path = f"{golden}/{name}"
-            self.golden[name] = self._column(name, path, None)
-            lengths[path] = len(self._dataset(path))
+            self.golden[name] = self._column(name, f"{golden}/{name}", None)
+        columns = [*self.inputs.values(), *self.golden.values()]
+        lengths = {column.path: self._dataset(column.path)["shape"][0] for column in columns}
+        self.events = next(iter(lengths.values()))
         for name in ("bx", "orbit", "label"):
             if self._has(name):
                 lengths[name] = self._whole_numbers(name)
@@ -97,11 +95,24 @@ class EventFile:
         if wrong:
             path, found = next(iter(wrong.items()))
             self._fail(f"{found} events, but {next(iter(lengths))} has {self.events}", path)
+        elements = sum(math.prod(column.shape) for column in columns)
+        if elements > MAX_ELEMENTS:
+            self._fail(f"{elements} numbers per event in all datasets, at most {MAX_ELEMENTS} are read")
+        self._event_bytes = 8 * (elements + 3)  # with bx, orbit and label
+        # Rows that were never written are zeros that take no space: their number may be anything.
+        if self.events * self._event_bytes > MAX_UNPACKED_BYTES + MAX_UNPACKED_RATIO * self._file.size:
+            self._fail(
+                f"{self.events} events are more than a file of {self._file.size} bytes can hold",
+                columns[0].path,
+                "write the events, or give the datasets the length that was written",
+            )
         self.classes: tuple[str, ...] = ()
         if self._has("label"):
-            names = self._attribute(self._file["label"], "label", "classes", None)
-            if names is not None:
-                self.classes = tuple(_text(n) for n in np.atleast_1d(np.asarray(names)).tolist()[:1000])
+            names = self._look("label")["attrs"].get("classes", {"list": []})
+            entries = names.get("list", [names])
+            if not all("text" in entry for entry in entries):
+                self._fail("attribute classes must be a list of texts", "label")
+            self.classes = tuple(_word(entry) for entry in entries[:1000])
 
     def _input_columns(self, types: dict[str, FixedType]) -> dict[str, Column]:
         if self._has(INPUTS):
@@ -143,23 +154,33 @@ class EventFile:
     def chunks(
         self, size: int = DEFAULT_CHUNK, *, first: int = 0, stop: int | None = None
     ) -> Iterator[EventSample]:
-        """Yield events ``first`` to ``stop`` in order, at most ``size`` at a time.
+        """Yield events ``first`` to ``stop`` in order, at most ``size`` at a time; fewer where events are large.
 
         Raises:
             DataError: values are not finite, off the grid or out of range, or the file is damaged.
         """
         end = self.events if stop is None else min(stop, self.events)
-        for low in range(first, end, max(1, size)):
-            yield self.read(low, min(low + max(1, size), end))
+        step = max(1, min(size, MAX_BATCH_BYTES // self._event_bytes))
+        for low in range(first, end, step):
+            yield self.read(low, min(low + step, end))
 
     def read(self, first: int = 0, stop: int | None = None) -> EventSample:
-        """Return events ``first`` to ``stop`` (not included) as one sample; errors as `chunks`."""
+        """Return events ``first`` to ``stop`` (not included) as one sample; errors as `chunks`.
+
+        More than 4 GiB are refused.
+        """
+        end = self.events if stop is None else min(stop, self.events)
+        if (end - first) * self._event_bytes > MAX_UNPACKED_BYTES:
+            self._fail(
+                f"events {first} to {end - 1} take more than {MAX_UNPACKED_BYTES >> 30} GiB of memory",
+                fix="read fewer at a time, with chunks()",
+            )
         try:
-            return self._read(first, self.events if stop is None else min(stop, self.events))
-        except _DAMAGE as error:
-            raise DataError(
-                f"cannot be read: {_reason(error)}", where=(str(self.path),), fix=_AGAIN
-            ) from None
+            return self._read(first, end)
+        except MemoryError:
+            self._fail(
+                f"events {first} to {end - 1} do not fit in memory", fix="read fewer at a time, with chunks()"
+            )
 
     def _read(self, first: int, end: int) -> EventSample:
         bx, orbit = consecutive(end - first, first=first, step_bx=self.step_bx)
@@ -198,91 +219,98 @@ class EventFile:
 
     def _slice(self, path: str, first: int, end: int) -> Any:
         try:
-            return self._file[path][first:end]
-        except _DAMAGE as error:
-            raise DataError(
-                f"events {first} to {end - 1} cannot be read: {_reason(error)}",
-                where=(str(self.path), path),
-                fix=_AGAIN,
-            ) from None
+            return self._file.rows(path, self._look(path), first, end)
+        except HDF5Error as error:
+            self._fail(f"events {first} to {end - 1} cannot be read: {error}", path, _AGAIN)
 
     def _column(self, name: str, path: str, kind: FixedType | None) -> Column:
         dataset = self._dataset(path)
-        text = self._attribute(dataset, path, "type", None)
+        text = self._text(dataset, path, "type")
         if kind is None and text is not None:
             try:
-                kind = FixedType.parse(_text(text))
+                kind = FixedType.parse(text)
             except L1mlError as error:
                 self._fail(f"attribute type: {error.what}", path, error.fix)
-        scale = self._attribute(dataset, path, "scale", 1.0)
-        if (
-            not isinstance(scale, (int, float, np.integer, np.floating))
-            or not math.isfinite(scale)
-            or scale <= 0
-        ):
-            self._fail(f"attribute scale must be a positive number, found {scale!r:.40}", path)
-        units = _text(self._attribute(dataset, path, "units", ""))
-        return Column(name, path, tuple(dataset.shape[1:]), kind, float(scale), units)
+        scale = dataset["attrs"].get("scale", {"number": 1.0})
+        number = scale.get("number")
+        if number is None or not math.isfinite(number) or number <= 0:
+            found = scale.get("text", number if number is not None else scale.get("other", "a list"))
+            self._fail(f"attribute scale must be a positive number, found {found!r:.40}", path)
+        units = self._text(dataset, path, "units") or ""
+        return Column(name, path, tuple(dataset["shape"][1:]), kind, float(number), units)
 
-    def _dataset(self, path: str) -> Any:
+    def _dataset(self, path: str) -> Node:
         """Return a dataset that is safe to read in chunks."""
-        item = self._item(path)
-        if not isinstance(item, h5py.Dataset):
+        node = self._look(path)
+        if node["kind"] == "group":
             self._fail("this is a group, a dataset is expected", path)
-        if item.is_virtual or item.external is not None:
+        if node["kind"] == "outside":
             self._fail("the data lie in other files; that is refused", path, "copy them into this file")
-        if item.dtype.kind not in "iufb":
-            kind = "Python objects or text" if item.dtype.kind == "O" else f"type {item.dtype}"
-            self._fail(f"holds {kind}, numbers are expected", path)
-        if item.ndim < 1:
+        if node["kind"] == "refused":
+            self._fail(node["why"], path, node.get("fix"))
+        shape, kind = node["shape"], np.dtype(node["dtype"])
+        if not shape:
             self._fail("is a single number, expected (events, ...)", path)
-        if math.prod(item.shape[1:]) > MAX_ELEMENTS:
-            self._fail(f"shape {item.shape}: more than {MAX_ELEMENTS} numbers per event", path)
-        if item.chunks and math.prod(item.chunks) * item.dtype.itemsize > MAX_CHUNK_BYTES:
-            self._fail(f"HDF5 chunks of {item.chunks} are larger than {MAX_CHUNK_BYTES >> 20} MiB", path)
-        return item
+        if math.prod(shape[1:]) > MAX_ELEMENTS:
+            self._fail(f"shape {tuple(shape)}: more than {MAX_ELEMENTS} numbers per event", path)
+        if node["chunks"] and math.prod(node["chunks"]) * kind.itemsize > MAX_CHUNK_BYTES:
+            chunks = tuple(node["chunks"])
+            self._fail(f"HDF5 chunks of {chunks} are larger than {MAX_CHUNK_BYTES >> 20} MiB", path)
+        return node
 
     def _whole_numbers(self, path: str) -> int:
-        dataset = self._dataset(path)
-        if dataset.ndim != 1 or dataset.dtype.kind not in "iu":
-            self._fail(f"expected whole numbers (events,), found {dataset.dtype} {dataset.shape}", path)
-        return len(dataset)
+        node = self._dataset(path)
+        shape, kind = tuple(node["shape"]), np.dtype(node["dtype"])
+        if len(shape) != 1 or kind.kind not in "iu":
+            self._fail(f"expected whole numbers (events,), found {kind} {shape}", path)
+        return int(shape[0])
 
-    def _item(self, path: str) -> Any:
-        """Follow a path inside the file; links out of it are refused."""
-        at: Any = self._file
-        for depth, part in enumerate(parts := path.split("/")):
-            here = "/".join(parts[: depth + 1])
-            if isinstance(at.get(part, getlink=True), h5py.ExternalLink):
-                self._fail("is a link to another file; that is refused", here, "copy the data into this file")
+    def _look(self, path: str) -> Node:
+        """Return what is at a path; links are followed inside of the file, those out of it are refused."""
+        if path not in self._nodes:
             try:
-                at = at.get(part)
-            except (OSError, RuntimeError, ValueError) as error:
-                self._fail(f"cannot be opened: {_reason(error)}", here, "the file is damaged; make it again")
-            if at is None:
-                self._fail("is a link that leads nowhere", here)
-            if Path(at.file.filename) != Path(self._file.filename):
-                self._fail("is a link to another file; that is refused", here)
-        return at
+                node = self._file.look(path)
+            except HDF5Error as error:
+                self._damaged(error, path)
+            if node["kind"] == "link":
+                self._fail(
+                    "is a link to another file; that is refused", node["at"], "copy the data into this file"
+                )
+            if node["kind"] == "nowhere":
+                self._fail("is a link that leads nowhere", path)
+            self._nodes[path] = node
+        return self._nodes[path]
 
     def _has(self, path: str) -> bool:
         return path in self._members("")
 
     def _members(self, path: str) -> list[str]:
-        group = self._item(path) if path else self._file
-        if not isinstance(group, h5py.Group):
+        node = self._look(path)
+        if node["kind"] != "group":
             self._fail("this is a dataset, a group is expected", path)
-        if len(group) > MAX_DATASETS:
-            self._fail(f"{len(group)} entries, at most {MAX_DATASETS} are read", path or "/")
-        return sorted(str(name) for name in group)
+        if node["count"] > MAX_DATASETS:
+            self._fail(f"{node['count']} entries, at most {MAX_DATASETS} are read", path or "/")
+        return sorted(node["members"])
 
-    def _attribute(self, item: Any, path: str, name: str, default: Any) -> Any:
-        try:
-            return item.attrs.get(name, default)
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            self._fail(f"attribute {name} cannot be read: {_reason(error)}", path or "/")
+    def _text(self, node: Node, path: str, name: str) -> str | None:
+        """Return a text attribute, or None where there is none."""
+        value = node["attrs"].get(name)
+        if value is not None and "text" not in value:
+            held = value.get("other", "a list")
+            self._fail(f"attribute {name} holds {held}, expected a text", path or "/")
+        return None if value is None else _word(value)
 
-    def _fail(self, what: str, path: str | None = None, fix: str | None = None) -> Any:
+    def _damaged(self, error: HDF5Error, path: str) -> NoReturn:
+        reason = str(error)
+        if path:
+            self._fail(f"cannot be opened: {reason}", path, _AGAIN)
+        if "truncated" in reason:
+            self._fail("the file is cut off before its end", fix="copy or make it again")
+        if "signature not found" in reason:
+            self._fail("not an HDF5 file", fix="event files are HDF5; see the schema")
+        self._fail(f"not a usable HDF5 file: {reason}", fix=_AGAIN)
+
+    def _fail(self, what: str, path: str | None = None, fix: str | None = None) -> NoReturn:
         where = (str(self.path),) if path is None else (str(self.path), path)
         raise DataError(what, where=where, fix=fix)
 
@@ -304,31 +332,12 @@ def open_events(
     return EventFile(path, types=types, golden=golden, step_bx=step_bx)
 
 
-def _open(path: Path) -> Any:
-    where = (str(path),)
+def _open(path: Path) -> File:
     try:
-        with path.open("rb"):
-            pass
+        return File.at(path)
     except OSError as error:
-        raise DataError(f"cannot read the file: {error.strerror or error}", where=where) from None
-    try:
-        return h5py.File(path, "r", locking=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = _reason(error)
-        if "truncated" in reason:
-            raise DataError(
-                "the file is cut off before its end", where=where, fix="copy or make it again"
-            ) from None
-        if "signature not found" in reason:
-            raise DataError(
-                "not an HDF5 file", where=where, fix="event files are HDF5; see the schema"
-            ) from None
-        raise DataError(f"not a usable HDF5 file: {reason}", where=where, fix="make it again") from None
+        raise DataError(f"cannot read the file: {error.strerror or error}", where=(str(path),)) from None
 
 
-def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace")[:500] if isinstance(value, bytes) else str(value)[:500]
+def _word(value: Node) -> str:
+    return str(value["text"])[:500]

@@ -32,6 +32,11 @@ MAX_ELEMENTS = 1 << 22
 """Elements of one event."""
 MAX_CHUNK_BYTES = 1 << 28
 """Bytes of one HDF5 chunk: it is unpacked as a whole."""
+MAX_BATCH_BYTES = 1 << 29
+"""Bytes of the values of the events that are read at a time."""
+MAX_UNPACKED_BYTES = 1 << 32
+MAX_UNPACKED_RATIO = 1 << 12
+"""A file may unpack to so many bytes, and so many times its own size more; gzip packs 1,000 times at best."""
 MAX_DATASETS = 1000
 
 

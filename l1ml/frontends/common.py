@@ -26,6 +26,19 @@ LISTED = 100
 
 Shape = tuple[int, ...]
 
+
+def spreads(shape: Shape, over: Shape) -> bool:
+    """Tell whether an array of a shape can be spread over another one, without making that larger.
+
+    Example:
+        >>> spreads((1, 3), (2, 3)), spreads((2, 3), (3,)), spreads((2,), (3,))
+        (True, False, False)
+    """
+    return len(shape) <= len(over) and all(
+        own in (1, n) for own, n in zip(reversed(shape), reversed(over), strict=False)
+    )
+
+
 DAMAGE = (
     OSError,
     RuntimeError,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from l1ml.errors import ModelError
-from l1ml.frontends import h5reader
 from l1ml.frontends.common import MAX_BYTES, MAX_LAYERS, parsing
+from l1ml.hdf5.reader import File, HDF5Error
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -23,7 +23,7 @@ class Group:
     """A group of an HDF5 file.  Links to other places or files are refused, not followed.
 
     Args:
-        node: the group as `l1ml.frontends.h5child` gives it.
+        node: the group as `l1ml.hdf5.reader` gives it.
         path: where it is in the file.
         source: name of the file, for messages.
         blob: the numbers of all datasets.
@@ -142,5 +142,11 @@ def _texts(value: dict[str, Any]) -> list[str]:
 def opened(data: bytes, source: str) -> Iterator[Group]:
     """Open an HDF5 file held in memory; everything that goes wrong inside becomes a `ModelError`."""
     with parsing("the HDF5 file", source):
-        tree, blob = h5reader.read(data, MAX_BYTES, source)
+        try:
+            with File.of(data) as file:
+                tree, blob = file.tree(MAX_BYTES)
+        except HDF5Error as error:
+            raise ModelError(
+                f"cannot read the HDF5 file: {error}", where=(source,), fix="save the model again"
+            ) from None
         yield Group(tree, "/", source, blob)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from l1ml.errors import ModelError, RangeError
-from l1ml.frontends.common import UnsupportedError
+from l1ml.frontends.common import UnsupportedError, spreads
 from l1ml.frontends.hgq2 import numerics
 from l1ml.frontends.keras.step import Reader, Step
 from l1ml.graph.functions import Array, Function
@@ -95,11 +95,7 @@ def quantizer(step: Step) -> tuple[Layer, ...]:
     k, b, i = (array.astype(np.int64) for array in stored.values())
     if shape[:1] == [1] and len(shape) == len(step.shape) + 1:
         k, b, i = (array[0] for array in (k, b, i))
-    try:
-        fits = np.broadcast_shapes(k.shape, step.shape) == step.shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not spreads(k.shape, step.shape):
         raise step.error(f"has bit widths of the shape {tuple(shape)} for data of the shape {step.shape}")
     if not np.isin(k, (0, 1)).all() or int(b.min()) < 0:
         raise step.error(

@@ -230,10 +230,10 @@ def _build(data: Mapping[str, Any]) -> InterfaceSpec:
         clock=str(data["clock"]),
         reset=str(data["reset"]),
         reset_active_low=bool(data["reset_active_low"]),
-        word_bits=None if bits in ("option", "event") else int(bits),
+        word_bits=None if bits in ("option", "event") else _whole("word_bits", bits),
         frame=FrameRule(data["frame"]),
         many_links=bool(data["many_links"]),
-        emit_cycles=int(data["emit_cycles"]),
+        emit_cycles=_whole("emit_cycles", data["emit_cycles"]),
         options={name: OptionSpec(**entry) for name, entry in data["options"].items()},
         ports=tuple(PortTemplate(p["name"], p["direction"], Role(p["role"])) for p in data["ports"]),
         errors=tuple(
@@ -242,6 +242,12 @@ def _build(data: Mapping[str, Any]) -> InterfaceSpec:
         ),
         cells=tuple(data["cells"]),
     )
+
+
+def _whole(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{key} is {value!r:.40}, expected a whole number")
+    return value
 
 
 def check_options(spec: InterfaceSpec, options: Mapping[str, Any]) -> dict[str, int | None]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from l1ml.config import write_yaml
 from l1ml.errors import ConfigError, DataError
+from l1ml.rtl import form
 
 MANIFEST = "manifest.json"
 CONFIG = "l1ml.yml"
@@ -95,14 +96,17 @@ def read_manifest(root: Path) -> dict[str, Any]:
     file = root / MANIFEST
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or not str(data["schema"]).startswith("l1ml-manifest/"):
-            raise ValueError("schema")
     except FileNotFoundError:
         raise DataError(
             "no manifest.json: this is no complete project", where=(str(root),), fix="run l1ml convert"
         ) from None
-    except (ValueError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"manifest.json cannot be read: {error}", where=(str(file),), fix="run l1ml convert"
         ) from None
-    return data
+    wrong = form.problems(data)
+    if wrong:
+        raise DataError(
+            f"manifest.json cannot be read: {'; '.join(wrong)}", where=(str(file),), fix="run l1ml convert"
+        )
+    return dict(data)

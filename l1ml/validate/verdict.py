@@ -143,7 +143,8 @@ class Verdict:
                 raise DataError(
                     "the verdict contradicts its own checks", where=(where,), fix="run l1ml replay again"
                 )
-        except (KeyError, TypeError, ValueError) as error:
+            str(verdict)  # what a person will see must be there as well
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"this is no verdict: {error!r}", where=(where,), fix="run l1ml replay again"
             ) from None

@@ -165,7 +165,7 @@ def zipped(rng: random.Random, data: bytes) -> bytes:
                 if kind == 1:
                     target.writestr("../" + name, inside)
                     continue
-                if kind == 2 and len(inside) < 1 << 20:
+                if kind == 2 and len(inside) < 1 << 20 and rng.random() < 0.2:
                     inside = inside + b"\0" * (1 << 26)  # packs to nothing
                 elif name.endswith(".json"):
                     inside = json_text(rng, inside)
@@ -234,12 +234,19 @@ def mutation_of(file: Path) -> Mutation:
 
 
 def mutated(file: Path, seed: int) -> bytes:
-    """Return the damaged file of a seed; the same seed gives the same bytes."""
+    """Return the damaged file of a seed; the same seed gives the same bytes, and never the good file."""
     rng = random.Random(f"{file.name}:{seed}")
+    good = file.read_bytes()
+    while (bad := _mutated(rng, file, good)) == good:
+        pass
+    return bad
+
+
+def _mutated(rng: random.Random, file: Path, good: bytes) -> bytes:
     try:
-        return mutation_of(file)(rng, file.read_bytes())
+        return mutation_of(file)(rng, good)
     except (
         ValueError, OSError, KeyError, RuntimeError, TypeError, OverflowError, AttributeError, zlib.error,
         yaml.YAMLError,
     ):  # fmt: skip
-        return damaged(rng, file.read_bytes())  # the damage itself was impossible: damage the bytes
+        return damaged(rng, good)  # the damage itself was impossible: damage the bytes

@@ -11,12 +11,17 @@ import numpy as np
 
 from l1ml import frontends
 from l1ml.config import ProjectConfig
+from l1ml.events import arrays as array_files
 from l1ml.events.hdf5 import open_events
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.program import loads
 from l1ml.links import spec
-from l1ml.rtl.project import read_manifest
+from l1ml.links.layout import LinkLayout
+from l1ml.project import Project
+from l1ml.report.facts import read_facts
+from l1ml.report.plan import plain
 from l1ml.validate.budget import read_budget
+from l1ml.validate.verdict import read_verdict
 
 EVENTS = 3
 
@@ -64,11 +69,18 @@ def network(path: Path, _: Path | None) -> None:
 
 
 def manifest(path: Path, _: Path | None) -> None:
-    """Read the manifest of a project."""
+    """Open a project with a damaged manifest, and read its link, its plan and what the report shows."""
     folder = path.parent / "project"
     folder.mkdir(exist_ok=True)
     shutil.copy(path, folder / "manifest.json")
-    read_manifest(folder)
+    project = Project(folder)
+    repr(project)
+    if project.no_hardware is None:
+        LinkLayout.from_dict(project.manifest["link"])
+        str(project.latency)
+        read_facts(folder)
+    if "plan" in project.manifest:
+        plain(project.manifest)
 
 
 def events(path: Path, _: Path | None) -> None:
@@ -78,6 +90,17 @@ def events(path: Path, _: Path | None) -> None:
             pass
 
 
+def arrays(path: Path, _: Path | None) -> None:
+    """Read calibration events in NumPy's own files."""
+    array_files.read(path, 32)
+
+
+def verdict(path: Path, _: Path | None) -> None:
+    """Read a verdict, and print it."""
+    str(read_verdict(path))
+
+
 READERS: dict[str, Callable[[Path, Path | None], None]] = {
-    f.__name__: f for f in (model, weights, config, budget, interface, network, manifest, events)
+    f.__name__: f
+    for f in (model, weights, config, budget, interface, network, manifest, events, arrays, verdict)
 }

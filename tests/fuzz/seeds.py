@@ -55,6 +55,7 @@ def seeds(folder: Path) -> list[Seed]:
         list(part)
         for part in (
             _found(), _onnx(folder), _keras(folder), _alir(folder), _yaml(folder), _networks(folder), _events(folder),
+            _arrays(folder), _verdicts(folder),
         )
     ]  # fmt: skip
     out: list[Seed] = []
@@ -177,9 +178,14 @@ def _networks(folder: Path) -> Iterator[Seed]:
     from l1ml.graph import build
 
     jets = PROJECT / "datasets" / "jets" / "jet_q6_pruned75.h5"
-    project = l1ml.convert(jets, input_type="fixed<14,4>", output_dir=folder / "project", hardware="none")
+    for hardware in ("none", "parallel", "streamed"):
+        project = l1ml.convert(
+            jets, input_type="fixed<14,4>", output_dir=folder / hardware, hardware=hardware
+        )
+        made = project.root / f"manifest_{hardware}.json"
+        shutil.copy(project.root / "manifest.json", made)
+        yield Seed(made, "manifest")
     yield Seed(project.root / "network.json", "network")
-    yield Seed(project.root / "manifest.json", "manifest")
     exported = PROJECT / "tests" / "vectors" / "onnx" / "exported"
     sources = [exported / f"brevitas_{name}_qonnx.onnx" for name in ("conv_fixed", "truncated", "binary")]
     for source in (*sources, PROJECT / "tests" / "unit" / "data" / "alkaid_hgq2.json.gz"):
@@ -221,6 +227,53 @@ def _events(folder: Path) -> Iterator[Seed]:
         file["label"] = rng.integers(0, 2, 64)
         file["label"].attrs["classes"] = np.array(["a", "b"], dtype=h5py.string_dtype())
     yield Seed(packed, "events")
+
+
+def _arrays(folder: Path) -> Iterator[Seed]:
+    """Yield calibration events as NumPy saves them."""
+    x = np.random.default_rng(6).normal(size=(64, 4)).astype(np.float32)
+    for name, values in {
+        "rows": x,
+        "columns": np.asfortranarray(x),
+        "codes": np.arange(64, dtype=">i2"),
+    }.items():
+        np.save(folder / f"{name}.npy", values)
+        yield Seed(folder / f"{name}.npy", "arrays")
+    np.savez(folder / "plain.npz", tracks=x, calo=x[:, :2])
+    np.savez_compressed(folder / "packed.npz", tracks=x, calo=x[:, :2])
+    yield Seed(folder / "plain.npz", "arrays")
+    yield Seed(folder / "packed.npz", "arrays")
+
+
+def _verdicts(folder: Path) -> Iterator[Seed]:
+    from l1ml.validate.verdict import Check, Verdict
+
+    first = {
+        "event": 3,
+        "bx": 7,
+        "link": 0,
+        "word": 1,
+        "field": "y[0]",
+        "expected": 5,
+        "found": 4,
+        "text": "event 3",
+    }
+    comparisons = (
+        {"name": "golden", "events": 10, "values": 20, "mismatches": 2, "first": first},
+        {"name": "rtl", "events": 10, "values": 20, "mismatches": 0, "first": None},
+    )
+    latency = {"cycles": 16, "ns": 44.4, "bx": 2, "measured_cycles": [16, 16]}
+    verdict = Verdict(
+        kind="replay",
+        checks=(Check("golden", False, "9 of 10", "golden"), Check("constant_latency", True, "16", "contract")),
+        subject={"top_module": "l1ml_emp", "digest": {"rtl": "01"}, "target": {"clock_mhz": 360.0, "tmux": 1}},
+        latency=latency | {f"{part}_cycles": 4 for part in ("collect", "compute", "emit")}, interval={"cycles": 9},
+        resources={"lut": 100, "ff": 5, "method": "model"}, comparisons=comparisons,
+        throughput={"emulator_events_per_s": 4.6e6, "emulator_threads": 2},
+    )  # fmt: skip
+    path = folder / "verdict.json"
+    verdict.write_json(path)
+    yield Seed(path, "verdict")
 
 
 def copied(found: list[Seed], folder: Path) -> None:

@@ -216,8 +216,10 @@ def test_missing_dataset_lists_what_is_there(tmp_path):
 def test_wrong_kinds_of_datasets(tmp_path):
     refuse(plain(tmp_path / "a.h5", x__y=np.zeros(3)), "this is a group", where="x")
     refuse(plain(tmp_path / "b.h5", x=1.5), "single number", where="x")
-    refuse(plain(tmp_path / "c.h5", x=["a", "b"]), "Python objects or text", where="x")
-    refuse(plain(tmp_path / "d.h5", x=np.zeros(3, dtype=[("pt", "f4")])), "numbers are expected", where="x")
+    refuse(plain(tmp_path / "c.h5", x=["a", "b"]), "no real numbers (text or Python objects)", where="x")
+    refuse(
+        plain(tmp_path / "d.h5", x=np.zeros(3, dtype=[("pt", "f4")])), "no real numbers (type [", where="x"
+    )
     refuse(plain(tmp_path / "e.h5", x=np.zeros(3), bx=np.zeros(3)), "expected whole numbers", where="bx")
     refuse(
         plain(tmp_path / "f.h5", x=np.zeros(3), bx=np.zeros((3, 1), int)),
@@ -299,6 +301,13 @@ def test_wrong_attributes(tmp_path):
         with h5py.File(path, "a") as out:
             out["x"].attrs[key] = value
         refuse(path, text, where="x")
+    path = plain(tmp_path / "l.h5", x=np.zeros(3), label=np.zeros(3, int))
+    with h5py.File(path, "a") as out:
+        out["label"].attrs["classes"] = [1, 2]
+    refuse(path, "classes must be a list of texts", where="label")
+    with h5py.File(path, "a") as out:
+        out["x"].attrs["units"] = 3
+    refuse(path, "attribute units holds int64, expected a text", where="x")
     with h5py.File(path, "a") as out:
         out.attrs["l1ml_schema"] = "jets-of-somebody/1"
     refuse(path, "expected l1ml-events/1")

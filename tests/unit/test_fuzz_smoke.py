@@ -26,12 +26,16 @@ def test_damaged_files_are_read_or_refused(fuzz: None, tmp_path: Path) -> None:
     import seeds
 
     found = seeds.seeds(tmp_path)
-    ends, failures = run.fuzz(found, CASES, 0, quiet=True)
-    assert not failures
-    assert sum(ends.values()) == CASES
-    readers = {"model", "weights", "config", "budget", "interface", "network", "manifest", "events"}
-    assert {name.split()[0] for name in ends} == readers
-    assert any(name.endswith("read") for name in ends)
+    outcome = run.fuzz(found, CASES, 0, quiet=True)
+    assert not outcome.failures
+    assert sum(outcome.ends.values()) == CASES
+    from readers import READERS
+
+    assert set(outcome.distinct) == set(READERS)
+    assert sum(map(len, outcome.distinct.values())) > 0.9 * CASES
+    assert {end for _, end in outcome.ends} == {"read", "refused"}
+    assert len(outcome.reasons) > 20
+    assert all(f"\n{reader} " in outcome.report() for reader in READERS)
 
 
 def test_the_watch_sees_what_it_must_not_miss(fuzz: None, tmp_path: Path) -> None:
@@ -47,8 +51,9 @@ def test_the_watch_sees_what_it_must_not_miss(fuzz: None, tmp_path: Path) -> Non
         f"def writes(path, partner):\n    open({str(target)!r}, 'w')\n"
         "def starts(path, partner):\n    subprocess.run(['true'])\n"
         "def dies(path, partner):\n    os.abort()\n"
+        "def fine(path, partner):\n    pass\n"
         "fake = types.ModuleType('readers')\n"
-        "fake.READERS = {f.__name__: f for f in (raises, writes, starts, dies)}\n"
+        "fake.READERS = {f.__name__: f for f in (raises, writes, starts, dies, fine)}\n"
         "sys.modules['readers'] = fake\nimport run\nrun.worker(Path(sys.argv[2]))\n",
         encoding="utf-8",
     )
@@ -56,13 +61,13 @@ def test_the_watch_sees_what_it_must_not_miss(fuzz: None, tmp_path: Path) -> Non
     good.write_text("{}", encoding="utf-8")
     pool = run.Pool(tmp_path / "worker", script)
     try:
-        answers = {
-            name: pool.ask(seeds.Seed(good, name), 0) for name in ("raises", "writes", "starts", "dies")
-        }
+        names = ("raises", "writes", "fine", "starts", "dies", "fine")
+        answers = dict(zip(names, pool.ask([(seeds.Seed(good, name), 0) for name in names]), strict=True))
     finally:
         pool.close()
     assert "KeyError" in answers["raises"]
     assert "WRITES" in answers["writes"]
     assert "FORBIDDEN" in answers["starts"]
     assert "ended with -6" in answers["dies"]
+    assert answers["fine"].endswith(" read")
     assert not target.exists()

@@ -234,6 +234,39 @@ def test_wrappers_of_keras_do_not_take_them_for_layers_of_qkeras(wrapper: str) -
         read_changed(files("dense")[0], change)
 
 
+@pytest.mark.parametrize("shape", [(0,), (6,), (7, 1)])
+def test_bit_widths_of_another_shape_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with zipfile.ZipFile(FOLDER / "dense.keras") as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    data = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(data, "r+") as file:
+        place = file["layers/q_dense/kq/quantizer/vars"]
+        del place["1"]
+        place["1"] = np.ones(shape, np.float32)
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as new:
+        for name in members:
+            new.writestr(name, data.getvalue() if name == "model.weights.h5" else members[name])
+    with pytest.raises(ModelError, match=r"d1 \(QDense") as caught:
+        read_model(tmp_path / "m.keras")
+    assert str(shape) in str(caught.value)
+
+
+def test_bit_widths_that_do_not_fit_the_data_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(FOLDER / "dense.keras") as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    data = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(data, "r+") as file:
+        place = file["layers/q_dense/iq/quantizer/vars"]
+        for name in [name for name in place if place[name].ndim]:
+            del place[name]
+            place[name] = np.ones((1, 7), np.float32)
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as new:
+        for name in members:
+            new.writestr(name, data.getvalue() if name == "model.weights.h5" else members[name])
+    with pytest.raises(ModelError, match=r"bit widths of the shape \(1, 7\) for data of the shape \(6,\)"):
+        read_model(tmp_path / "m.keras")
+
+
 def test_a_folded_constant_on_a_rounding_boundary_is_refused(tmp_path: Path) -> None:
     """The framework's own implementations fold to either side of it."""
     with zipfile.ZipFile(FOLDER / "batch_normalization.keras") as old:

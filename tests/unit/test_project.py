@@ -194,6 +194,29 @@ def test_a_damaged_manifest_is_refused(prj: l1ml.Project, damage: str) -> None:
         l1ml.Project.load(prj.root)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"latency": {"cycles": 1}}, "latency.ns is missing"),
+        ({"layers": [3]}, r"layers\[0\] must be a mapping, found 3"),
+        ({"best_clock_mhz": float("nan")}, "best_clock_mhz is nan"),
+        ({"core_module": True}, "core_module is True"),
+        ({"files": [{"path": "../secret.sv", "sha256": ""}]}, "'../secret.sv' leads out of the project"),
+        ({"files": [{"path": "/etc/passwd", "sha256": ""}]}, "'/etc/passwd' leads out of the project"),
+        ({"hardware": {"kind": "none"}}, "hardware.reason is missing"),
+        ({"hardware": {"kind": "streamed"}}, "plan is missing"),
+        ({"plan": [{"engine": "Map"}]}, r"plan\[0\].layers is missing"),
+        ({"hardware": {"kind": "asic"}}, "hardware is 'asic'"),
+    ],
+)
+def test_a_manifest_that_lacks_something_is_refused(
+    prj: l1ml.Project, change: dict[str, Any], reason: str
+) -> None:
+    (prj.root / "manifest.json").write_text(json.dumps(prj.manifest | change))
+    with pytest.raises(l1ml.DataError, match=reason):
+        l1ml.Project.load(prj.root)
+
+
 def test_a_network_of_another_conversion_is_refused(prj: l1ml.Project) -> None:
     text = (prj.root / "network.json").read_text()
     (prj.root / "network.json").write_text(text.replace('"matrix":[[', '"matrix":[[1', 1))

@@ -26,6 +26,14 @@ def manifest() -> dict[str, Any]:
         "schema": "l1ml-manifest/1",
         "l1ml_version": "0.1.0",
         "name": "jets",
+        "core_module": "jets_core", "top_module": "jets_emp", "package": "jets_pkg",
+        "inputs": [], "outputs": [], "ports": {"core": [], "top": []}, "approximations": [], "best_clock_mhz": 400.0,
+        "link": {
+            "interface": "emp", "clock_mhz": 360.71, "tmux": 1, "words_per_bx": 9, "word_bits": 64,
+            "out_word_bits": 64, "frame_words": 9, "words_out": 1, "link_cycles": 9, "n_links_in": 1,
+            "n_links_out": 1, "in_fields": [], "out_fields": [], "emit_cycles": 1, "reset_active_low": False,
+            "ports": [], "errors": [],
+        },
         "digest": {"network": "ab" * 32, "rtl": "cd" * 32},
         "target": {
             "part": "xcvu13p-flga2577-2-e", "family": "usp-2", "clock_mhz": 360.71, "tmux": 1,
@@ -37,7 +45,7 @@ def manifest() -> dict[str, Any]:
         "interval": {"cycles": 9, "core_cycles": 1, "link_cycles": 9},
         "layers": [
             {
-                "name": name, "kind": kind, "ops": 12, "lut": lut, "ff": ff,
+                "name": name, "hdl": name, "kind": kind, "probes": [], "ops": 12, "lut": lut, "ff": ff,
                 "stage_first": 2 * k, "stage_last": 2 * k + 1,
                 "weights": WEIGHTS if kind == "Dense" else {},
                 "range": {"lo": 0, "hi": 63, "frac": 4, "type": "ufixed<6,2>"},
@@ -165,7 +173,7 @@ def test_missing_or_damaged_facts(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         write_report(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema": "l1ml-manifest/1", "name": "x"}')
-    with pytest.raises(DataError, match="lacks digest"):
+    with pytest.raises(DataError, match="digest is missing"):
         write_report(tmp_path)
 
 

@@ -145,6 +145,23 @@ def test_a_damaged_verdict_is_named(tmp_path: Path, content: bytes, message: str
         read_verdict(tmp_path / "v.json")
 
 
+def test_a_verdict_that_cannot_be_shown_is_refused(manifest: dict[str, Any], tmp_path: Path) -> None:
+    for change in (
+        {"latency": {"cycles": 3}},
+        {"comparisons": [{"events": float("inf"), "mismatches": 0, "first": None}]},
+        {
+            "comparisons": [{"events": 3, "mismatches": 1, "first": {"event": 2}}],
+            "events": 3,
+            "mismatches": 1,
+        },
+        {"subject": {"target": 3}},
+    ):
+        data = replayed(manifest, 0).to_dict() | change
+        (tmp_path / "v.json").write_text(json.dumps(data))
+        with pytest.raises(DataError, match="this is no verdict"):
+            read_verdict(tmp_path / "v.json")
+
+
 def test_a_verdict_that_was_edited_is_refused(manifest: dict[str, Any], tmp_path: Path) -> None:
     data = replayed(manifest, 2).to_dict()
     data["passed"] = True

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from l1ml.frontends.common import UnsupportedError
+from l1ml.frontends.common import UnsupportedError, spreads
 from l1ml.frontends.hgq2.parts import Body, Parts
 from l1ml.frontends.keras import conv as plain
 from l1ml.frontends.keras.core import without_batch
@@ -75,7 +73,7 @@ def einsum(parts: Parts, source: str, equation: str, kernel: RealArray, bias: Re
     made = shapes.infer(layer, parts.shape(source))
     if bias is not None:
         bias = bias.reshape((1,) * (len(made) - bias.ndim) + bias.shape)
-        if np.broadcast_shapes(bias.shape, made) != made:
+        if not spreads(bias.shape, made):
             raise parts.step.error(f"stores a bias of the shape {bias.shape} for a result of {made}")
         layer = replace(layer, bias=bias)
     return parts.activate(parts.add(layer))

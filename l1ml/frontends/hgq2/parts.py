@@ -11,7 +11,7 @@ import numpy as np
 
 from l1ml.errors import L1mlError
 from l1ml.frontends.canonical import Identity
-from l1ml.frontends.common import Options, UnsupportedError
+from l1ml.frontends.common import Options, UnsupportedError, spreads
 from l1ml.frontends.containers import plain_name
 from l1ml.frontends.hgq2 import quantizers
 from l1ml.frontends.hgq2.quantizers import Conversion
@@ -90,7 +90,7 @@ class Parts:
         name = source
         steps = [*made.before, *made.steps(), *made.after]
         widths = made.shape
-        if widths and (widths[0] != 1 or np.broadcast_shapes(widths[1:], shape) != shape):
+        if widths and (widths[0] != 1 or not spreads(widths[1:], shape)):
             raise self.step.error(f"has bit widths of the shape {widths} for data of the shape {shape}")
         for number, function in enumerate(steps):
             own = self.name(part if number == len(steps) - 1 else f"{part}.{number}")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.errors import RangeError
-from l1ml.frontends.common import Options, UnsupportedError, power_of_two
+from l1ml.frontends.common import Options, UnsupportedError, power_of_two, spreads
 from l1ml.frontends.hgq2 import numerics
 from l1ml.frontends.hgq2.numerics import Minifloat, Reflected
 from l1ml.graph.functions import Divide, Function, Offset, Scale
@@ -70,7 +70,7 @@ class Conversion:
         Raises:
             UnsupportedError: a factor that is no power of two.
         """
-        if np.broadcast_shapes(self.shape, raw.shape) != raw.shape:
+        if not spreads(self.shape, raw.shape):
             raise ValueError(f"bit widths of shape {self.shape} for constants of shape {raw.shape}")
         x = np.asarray(raw, dtype=np.float32)
         for function in self.before:
@@ -241,6 +241,11 @@ def _widths(
     picked = [np.asarray(a, dtype=np.float64) for a in order(stored)]
     if any(not np.isfinite(a).all() or float(np.abs(a).max(initial=0)) > 1000 for a in picked):
         raise UnsupportedError(f"{options.owner}: bit widths that are not finite or beyond 1000")
+    try:
+        np.broadcast_shapes(*(a.shape for a in picked))
+    except ValueError:
+        shapes = ", ".join(str(a.shape) for a in picked)
+        raise UnsupportedError(f"{options.owner}: bit widths of the shapes {shapes}") from None
     return [np.rint(a).astype(np.int64) for a in picked]
 
 

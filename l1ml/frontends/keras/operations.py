@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l1ml.frontends.common import UnsupportedError
+from l1ml.frontends.common import UnsupportedError, spreads
 from l1ml.frontends.keras import shape as layers
 from l1ml.frontends.keras.step import Reader, Step, applied, calls
 from l1ml.frontends.spelling import Call
@@ -125,11 +125,7 @@ def _broadcast(constant: np.ndarray, shape: Shape) -> np.ndarray:
         constant = constant[0]
     if not np.isfinite(constant).all():
         raise UnsupportedError("a constant that is not finite")
-    try:
-        fits = np.broadcast_shapes(constant.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not spreads(constant.shape, shape):
         raise UnsupportedError(f"a constant of the shape {constant.shape} for events of the shape {shape}")
     return constant
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from l1ml.errors import ModelError
-from l1ml.frontends.common import UnsupportedError
+from l1ml.frontends.common import UnsupportedError, spreads
 from l1ml.frontends.normalization import batch_norm as scale_and_offset
 from l1ml.frontends.onnx import layout
 from l1ml.frontends.onnx.operator import Operator, Result
@@ -159,7 +159,7 @@ def _inner(x: Data, values: np.ndarray, count: int) -> np.ndarray:
     inner = x.shape[len(x.shape) - count :]
     while values.ndim > count and values.shape[0] == 1:
         values = values[0]
-    if np.broadcast_shapes(values.shape, inner) != inner:
+    if not spreads(values.shape, inner):
         raise UnsupportedError(f"a constant of shape {values.shape} for normalized axes {inner}")
     return np.asarray(values)
 
