@@ -22,6 +22,7 @@ from l1ml.errors import DataError, RangeError
 from l1ml.links.layout import LinkLayout
 from l1ml.links.spec import Role
 from l1ml.links.words import Decoded, PortTraffic, decode, encode
+from l1ml.rtl.manifest import latency_of
 from l1ml.types.arrays import BoolArray, IntArray, RealArray
 from l1ml.types.timing import BX_PER_ORBIT
 from l1ml.validate.checks import Tally, checks_of
@@ -81,7 +82,8 @@ class LinkSimulation:
         self, manifest: Mapping[str, Any], root: Path, build_dir: Path, *, fast: str | None = None
     ) -> None:
         self.layout = layout = LinkLayout.from_dict(manifest["link"])
-        self.latency = int(manifest["latency"]["cycles"])
+        latency = latency_of(manifest)
+        self.latency, self.last = latency.cycles, latency.last_cycles
         outputs = layout.data_ports("out")
         self.harness: Harness = build(
             rtl_sources(manifest, root),
@@ -200,7 +202,7 @@ class _Replay:
         )  # beats are back to back as they are
         self.core = CoreSimulation(manifest, root, build_dir) if back_to_back and slow else None
         self.fields = output_fields(manifest)
-        self.tally = Tally(self.link.latency)
+        self.tally = Tally(self.link.latency, self.link.last)
         self.comparisons: dict[str, Comparison] = {}
         self.emulator_s = self.cosim_s = 0.0
         self.start = time.perf_counter()
@@ -268,12 +270,12 @@ class _Replay:
     def verdict(self) -> Verdict:
         """Return the verdict on everything that was run."""
         tally = self.tally
-        measured = {"measured_cycles": [tally.least, tally.most]} if tally.least is not None else {}
+        measured = {"measured_cycles": tally.measured, "measured_last_cycles": tally.measured_last}
         facts = facts_of(self.manifest)
         return Verdict(
             kind="replay",
             checks=checks_of(self.manifest, self.root, tally, list(self.comparisons.values())),
-            latency={**facts.pop("latency"), **measured},
+            latency={**facts.pop("latency"), **{name: list(span) for name, span in measured.items() if span}},
             comparisons=tuple(comparison.to_dict() for comparison in self.comparisons.values()),
             throughput={
                 "emulator_events_per_s": _rate(tally.events, self.emulator_s),

@@ -29,6 +29,7 @@ MANIFEST = json.loads(Path(os.environ["L1ML_MANIFEST"]).read_text(encoding="utf-
 LAYOUT = LinkLayout.from_dict(MANIFEST["link"])
 LINK = Link(LAYOUT)
 LATENCY = int(MANIFEST["latency"]["cycles"])
+LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
 
@@ -67,7 +68,7 @@ class Traffic:
 
 
 def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence[Sent] = ()) -> None:
-    """Every event sent comes out whole and exact after LATENCY clocks, and nothing else does."""
+    """Every event sent comes out whole and exact, its words from LATENCY to LAST clocks on, and nothing else."""
     due = {s.clock + LATENCY: s for s in (*sent, *optional)}
     missing = {s.clock + LATENCY for s in sent}
     for packet in packets:
@@ -78,6 +79,10 @@ def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence
         )
         missing.discard(packet.clock)
         place = f"event {event.event}, clock {packet.clock}"
+        assert packet.last_clock == event.clock + LAST, (
+            f"{place}: the last word is at clock {packet.last_clock}; due is {event.clock + LAST} "
+            f"(latency {LATENCY} to the first word, {LAST} to the last)"
+        )
         assert not packet.flaws, f"{place}: {'; '.join(packet.flaws)}"
         for number, (found, expected) in enumerate(zip(packet.codes, OUTPUTS[event.event], strict=True)):
             where = LAYOUT.out_fields[number]
