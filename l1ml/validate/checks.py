@@ -86,7 +86,11 @@ def _widened(span: tuple[int, int] | None, took: IntArray) -> tuple[int, int] | 
 
 
 def checks_of(
-    manifest: Mapping[str, Any], root: Path, tally: Tally, comparisons: Sequence[Comparison]
+    manifest: Mapping[str, Any],
+    root: Path,
+    tally: Tally,
+    comparisons: Sequence[Comparison],
+    gaps: Sequence[Check] = (),
 ) -> tuple[Check, ...]:
     """Return the checks of a replay, in the order in which a reader asks."""
     checks = [_compared(comparison) for comparison in comparisons]
@@ -114,6 +118,7 @@ def checks_of(
     if tally.core_runs:
         words = f"valid_o of the bare core rose {tally.core_spurious:,} times without an event"
         checks.append(Check("no_spurious_valid", not tally.core_spurious, words))
+    checks += gaps
     checks.append(_digest(manifest, root))
     return tuple(checks)
 

@@ -37,7 +37,7 @@ ALWAYS = {
     "all_zero_data",
     "reset_in_flight",
 }
-FRAMED = ALWAYS | {"orbit_boundary", "framing_errors"}
+FRAMED = ALWAYS | {"pauses_inside_frames", "orbit_boundary", "framing_errors"}
 
 
 @pytest.fixture(scope="module")

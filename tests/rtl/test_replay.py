@@ -165,6 +165,13 @@ def test_a_second_word_that_is_late_is_seen(tmp_path: Path, builds: Path) -> Non
     )
 
 
+def test_a_block_that_takes_words_without_strobe_is_found(small: Small, builds: Path, changed: Any) -> None:
+    text = small.top_file.read_text()
+    changed(small.top_file, text.replace(".strobe_i(rx0_strobe_i)", ".strobe_i(1'b1)"))
+    verdict = run(small, builds, max_events=100)
+    assert failed(verdict) == {"pauses_inside_frames", "rtl_is_the_manifests"}
+
+
 def test_a_lost_event_is_missed(small: Small, builds: Path, changed: Any) -> None:
     text = small.top_file.read_text()
     lost = text.replace(

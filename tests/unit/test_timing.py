@@ -34,7 +34,7 @@ def test_multiples_of_the_lhc_clock(mhz: float, multiple: int | None) -> None:
 def test_whole_bunch_crossings_are_not_rounded_up(mhz: float, per_bx: int) -> None:
     for crossings in range(1, 60):
         assert Latency(0, crossings * per_bx, 0, mhz, 0, 1).bx == crossings
-        assert Latency(1, crossings * per_bx, 0, mhz).bx == crossings + 1
+        assert Latency(1, crossings * per_bx, 0, mhz, 0, 1).bx == crossings + 1
 
 
 def test_a_bunch_crossing_and_an_orbit() -> None:

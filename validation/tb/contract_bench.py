@@ -31,6 +31,7 @@ LINK = Link(LAYOUT)
 LATENCY = int(MANIFEST["latency"]["cycles"])
 LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
+WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
 
 with np.load(os.environ["L1ML_STIMULUS"], allow_pickle=False) as _arrays:
@@ -140,6 +141,30 @@ async def random_gaps_between_frames(dut: Any) -> None:
     samples, _ = await play(dut, traffic.drain())
     check(list(LINK.packets(samples)), traffic.sent)
     assert not errors(samples[-1]), errors(samples[-1])
+
+
+@cocotb.test(skip=LAYOUT.frame_words < 2, **TEST)
+async def pauses_inside_frames(dut: Any) -> None:
+    """A clock without a word makes its event late by a clock, or loses it where beats come at fixed clocks."""
+    traffic, rng = Traffic(), random.Random(3)
+    gaps_seen = False
+    for number in range(1, len(INPUTS)):
+        begin, late = len(traffic.rows), 0
+        before = (
+            {rng.randrange(1, WORDS): rng.randrange(1, 4) for _ in range(2)} if rng.random() < 0.5 else {}
+        )
+        for word, row in enumerate(LINK.frame(INPUTS[number])):
+            clocks = before.get(word, 0)
+            traffic.rows += [LINK.pause(row)] * clocks + [row]
+            late += clocks * (word <= LAYOUT.last_word_needed)
+        if not (late and LAYOUT.beat_count):
+            traffic.sent.append(Sent(begin + late, number))
+        traffic.idle(INTERVAL - WORDS)
+        gaps_seen |= bool(before)
+    samples, _ = await play(dut, traffic.drain())
+    check(list(LINK.packets(samples)), traffic.sent)
+    told = LAYOUT.beat_count or not LINK.has(Role.STROBE)
+    assert gaps_seen and errors(samples[-1]) == (("valid_gap",) if told else ()), errors(samples[-1])
 
 
 @cocotb.test(**TEST)
@@ -281,7 +306,6 @@ def _output_cut(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows)  # and the next frame at once, before the packet is out
 
 
-WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 RECIPES: dict[str, tuple[bool, Recipe]] = {
     "short_frame": (WORDS > 1 and LINK.has(Role.START), _short_frame),
     "missing_start": (LINK.has(Role.START), _missing_start),

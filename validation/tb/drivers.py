@@ -85,6 +85,12 @@ class Link:
             rows[place.word][port.name] |= (int(code) & ((1 << place.width) - 1)) << place.lsb
         return rows
 
+    def pause(self, row: Row) -> Row:
+        """Return a clock without a word, before a word of a frame: that word, which does not count yet."""
+        idle = dict(row)
+        self.set(idle, Role.STROBE if self.has(Role.STROBE) else Role.VALID, 0)
+        return idle
+
     def set(self, row: Row, role: Role, value: int, link: int | None = None) -> None:
         """Change the ports of one role in a row: of one link, or of all."""
         for port in self.inputs:
