@@ -81,7 +81,12 @@ def build(facts: Facts) -> dict[str, Any]:
         "digest": {"network": facts.core.digest, "rtl": facts.rtl_digest},
         "target": dict(facts.target),
         "latency": latency_facts(layout.latency(pipe.stages)),
-        "interval": {"cycles": layout.link_cycles, "core_cycles": 1, "link_cycles": layout.link_cycles},
+        "interval": {
+            "cycles": layout.link_cycles,
+            "core_cycles": 1,
+            "link_cycles": layout.link_cycles,
+            "grid_cycles": 1,
+        },
         "inputs": inputs,
         "outputs": outputs,
         "ports": {"core": _core_ports(pipe), "top": [link_port(p) for p in layout.ports]},

@@ -3,7 +3,8 @@
 
 What must come of it is the link's contract.  A gap between frames changes nothing.  A pause inside a frame makes an
 event late by as many clocks where the core takes it as a whole, and loses it, and it alone, where the core reads it
-while it arrives.
+while it arrives.  Blocks with a shared recurrent cell promise that to events a multiple of the interval apart
+(``grid_cycles`` of the manifest): they get gaps that keep to it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def check_gaps(link: LinkSimulation, codes: IntArray, expected: IntArray, *, see
     codes, expected = codes[:count], expected[:count]
     rng = np.random.default_rng(seed)
     choices = [0, 0, 1, 2, 3, 7, layout.words_out, link.latency]
-    gaps = rng.choice(choices, count)
+    gaps = -(-rng.choice(choices, count) // link.grid) * link.grid
     traffic = encode(layout, codes, gaps=gaps, tail_cycles=link.drain)
     whole = np.ones(count, dtype=np.bool_)
     problem = _problem(link, link.play(traffic, seed=seed), traffic.first_word_cycle, expected, whole, set())
@@ -59,7 +60,8 @@ def check_gaps(link: LinkSimulation, codes: IntArray, expected: IntArray, *, see
     some = some if len(some) else np.array([0])
     for _ in range(2):
         pauses[some, rng.integers(1, layout.frame_words, len(some))] += rng.integers(1, 4, len(some))
-    traffic = paused(layout, encode(layout, codes, tail_cycles=link.drain), pauses)
+    gaps = np.append(0, -pauses.sum(axis=1)[:-1] % link.grid)  # the next event keeps its turn
+    traffic = paused(layout, encode(layout, codes, gaps=gaps, tail_cycles=link.drain), pauses)
     kept = ~lost(layout, pauses)
     tells = pause_role(layout) is Role.VALID or bool(layout.beat_count)
     begins = traffic.first_word_cycle + lateness(layout, pauses) * kept

@@ -31,6 +31,7 @@ LINK = Link(LAYOUT)
 LATENCY = int(MANIFEST["latency"]["cycles"])
 LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
+GRID = int(MANIFEST["interval"].get("grid_cycles", 1))
 WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
 
@@ -47,6 +48,11 @@ class Sent:
     orbit: bool = False
 
 
+def on_grid(clocks: int) -> int:
+    """Round a gap up, so that events keep lying a multiple of the grid apart."""
+    return -(-clocks // GRID) * GRID
+
+
 class Traffic:
     """Rows and what must come of them."""
 
@@ -59,10 +65,10 @@ class Traffic:
         return self
 
     def event(self, number: int, *, orbit: bool = False, gap: int = 0) -> Traffic:
-        """Append an event, at the interval after the one before, plus a gap."""
+        """Append an event, at the interval after the one before, plus a gap, which keeps to the grid."""
         self.sent.append(Sent(len(self.rows), number, orbit))
         self.rows += LINK.frame(INPUTS[number], orbit=orbit)
-        return self.idle(INTERVAL - LAYOUT.frame_words + gap)
+        return self.idle(INTERVAL - LAYOUT.frame_words + on_grid(gap))
 
     def drain(self) -> Traffic:
         return self.idle(LATENCY + LAYOUT.words_out + LAYOUT.frame_words + 2)
@@ -159,7 +165,8 @@ async def pauses_inside_frames(dut: Any) -> None:
             late += clocks * (word <= LAYOUT.last_word_needed)
         if not (late and LAYOUT.beat_count):
             traffic.sent.append(Sent(begin + late, number))
-        traffic.idle(INTERVAL - WORDS)
+        clocks = len(traffic.rows) - begin
+        traffic.idle(INTERVAL + on_grid(clocks - WORDS) - clocks)
         gaps_seen |= bool(before)
     samples, _ = await play(dut, traffic.drain())
     check(list(LINK.packets(samples)), traffic.sent)
