@@ -78,7 +78,7 @@ def convert(
     core = Core(f"{config.name}_core", tuple(input_names(program)), program.digest)
     top = f"{config.name}_{config.interface}"
     layout = link(program, config)
-    latency = Latency(layout.collect_cycles, pipe.stages, layout.emit_cycles, config.clock_mhz)
+    latency = layout.latency(pipe.stages)
     check_latency_budget(latency, config)
     link_facts = LinkFacts(latency, layout.link_cycles, layout.tmux)
     files = {

@@ -180,7 +180,7 @@ def _planned(
             raise
         layout = _slower(config, raster, ins, outs, planner.needed)
         made = _planner(program, config, raster, layout, workshop).plan()
-    latency = Latency(layout.collect_cycles, made.timed.latency, layout.emit_cycles, config.clock_mhz)
+    latency = layout.latency(made.timed.latency)
     pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not _WIRES}
     return Streamed(made, layout, raster, latency, pipes)  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from l1ml.errors import DataError, InterfaceError
 from l1ml.links.spec import ErrorBit, Role
+from l1ml.types.timing import Latency
 
 CHUNK_BITS = 64
 
@@ -129,6 +130,13 @@ class LinkLayout:
     def collect_cycles(self) -> int:
         """Clocks from the first word on the link to the core's input, of a streamed event to its first beat."""
         return self.beat_words if self.beat_count else self.last_word_needed + 1
+
+    def latency(self, compute_cycles: int) -> Latency:
+        """Return the latency of a block whose core takes so many clocks."""
+        return Latency(
+            self.collect_cycles, compute_cycles, self.emit_cycles, self.clock_mhz, self.last_word_needed,
+            self.words_out,
+        )  # fmt: skip
 
     @property
     def beat_width(self) -> int:

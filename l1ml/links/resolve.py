@@ -22,7 +22,7 @@ __all__ = ["Element", "resolve"]
 SECTIONS = ("inputs", "outputs")
 _GAP: dict[str, Any] = {
     "drops_event": True,
-    "text": "valid fell inside a packet: beats must come at fixed times",
+    "text": "a clock without a word inside a packet: beats must come at fixed times",
 }
 LONG_GAP = 6
 """Words of a packet over several BX that fillers and CRC take (CMS track finder, ``numFramesInfra``)."""

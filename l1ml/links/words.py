@@ -7,6 +7,7 @@ The ports of one direction travel as one uint64 array, a row per clock.  Every p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,8 @@ class Decoded:
     Args:
         codes: integer code of every element, (events, elements).
         first_word_cycle: row of the first word of every packet, (events,).
+        last_word_cycle: row of the last word of every packet, of the latest link, (events,): as many valid words as
+            a packet has, wherever they are.  -1 where they do not come before the next packet.
         ok: the packet is whole, in step on all links and correctly marked, (events,).
         starts_orbit: packets marked with start_of_orbit, (events,).
         stray_words: valid words outside any packet, over all links.
@@ -57,6 +60,7 @@ class Decoded:
 
     codes: IntArray
     first_word_cycle: IntArray
+    last_word_cycle: IntArray
     ok: BoolArray
     starts_orbit: BoolArray
     stray_words: int
@@ -169,7 +173,24 @@ def decode(layout: LinkLayout, rows: ArrayLike) -> Decoded:
     for number, field in enumerate(layout.out_fields):
         codes[:, number] = _take(layout, table, field, begins)
     soo = _flag(layout, table, Role.START_OF_ORBIT, 0)
-    return Decoded(codes, first, ok, soo[begins], stray, _errors(layout, table), _error_links(layout, table))
+    return Decoded(
+        codes, first, _last_words(layout, valid, first), ok, soo[begins], stray, _errors(layout, table),
+        _error_links(layout, table),
+    )  # fmt: skip
+
+
+def _last_words(layout: LinkLayout, valid: Sequence[BoolArray], first: IntArray) -> IntArray:
+    """Return the row of every packet's last word, of the link on which it comes latest; -1 where one has none."""
+    out = np.full(len(first), -1, dtype=np.int64)
+    complete = np.ones(len(first), dtype=np.bool_)
+    ends = np.append(first[1:], np.iinfo(np.int64).max)  # before the next packet
+    for flags in valid:
+        words = np.flatnonzero(flags)
+        at = np.searchsorted(words, first) + layout.words_out - 1
+        rows = np.append(words, np.iinfo(np.int64).max)[np.minimum(at, len(words))]
+        complete &= rows < ends
+        out = np.maximum(out, rows)
+    return np.where(complete, out, -1)
 
 
 def _checked_codes(layout: LinkLayout, codes: ArrayLike) -> IntArray:

@@ -41,6 +41,7 @@ def plain(manifest: Mapping[str, Any]) -> str:
     used = ", ".join(f"{total[key]:,.0f} {key.upper()}" for key in ("lut", "ff", "dsp", "bram"))
     lines = [
         f"{manifest['core_module']}: latency {latency['cycles']} clocks = {latency['ns'] / 1e3:.3f} us ({parts})",
+        *_around(latency),
         f"interval {interval['cycles']} clocks on the link, the engines need {interval['core_cycles']}",
         "",
         *columns([HEAD, *rows(manifest)]),
@@ -48,6 +49,19 @@ def plain(manifest: Mapping[str, Any]) -> str:
         f"together {used} by the plan's model (measure: l1ml build --synth)",
     ]
     return "\n".join(lines)
+
+
+def _around(latency: Mapping[str, Any]) -> list[str]:
+    """Return what collecting costs, and what is left of the latency once the event is there."""
+    if "gathered_cycles" not in latency:
+        return []
+    collect, whole = latency["collect_cycles"], latency["gathered_cycles"]
+    beats = f"{collect} clocks until the first beat is in; a whole event would take {whole}"
+    tail = f"{latency['tail_cycles']} clocks from the last input word to the first output word"
+    return [
+        f"collect {beats if collect < whole else f'{collect} clocks: the core takes whole events'}",
+        f"tail {tail}, {latency['tail_last_cycles']} to the last",
+    ]
 
 
 def front_text(points: Sequence[Mapping[str, float]]) -> str:

@@ -189,19 +189,41 @@ def _passed(passed: object) -> str:
 
 def _timing(facts: Facts) -> list[str]:
     latency, interval, clock = facts.manifest["latency"], facts.manifest["interval"], facts.clock_mhz
-    parts = [("collect: until the last input word is in", "collect_cycles")]
+    whole = latency.get("gathered_cycles", latency["collect_cycles"])
+    streamed = latency["collect_cycles"] < whole
+    parts = [
+        (f"collect: until {'the first beat' if streamed else 'the last input word'} is in", "collect_cycles")
+    ]
     parts += [
-        ("compute: the core's pipeline", "compute_cycles"),
+        (
+            f"compute: {'from the first beat to the output' if streamed else 'the pipeline'} of the core",
+            "compute_cycles",
+        ),
         ("emit: to the first output word", "emit_cycles"),
     ]
-    rows = [[name, number(latency[key]), f"{latency[key] * 1e3 / clock:.1f}", ""] for name, key in parts]
-    rows.append(["**total**", f"**{latency['cycles']}**", f"**{latency['ns']:.1f}**", f"**{latency['bx']}**"])
+    rows = [[name, *_clocks(latency[key], clock), ""] for name, key in parts]
+    total = "**total: first input word to first output word**"
+    rows.append([total, f"**{latency['cycles']}**", f"**{latency['ns']:.1f}**", f"**{latency['bx']}**"])
+    others = [
+        ("first input word to last output word", "last_cycles"),
+        ("last input word needed to first output word", "tail_cycles"),
+        ("last input word needed to last output word", "tail_last_cycles"),
+    ]
+    rows += [[name, *_clocks(latency[key], clock), ""] for name, key in others if key in latency]
     lines = ["## Latency and interval", "", *table(["", "clocks", "ns", "BX"], rows, "lrrr")]
+    if streamed:
+        collect = number(latency["collect_cycles"])
+        first = f"The core reads the event while it arrives: collecting takes {collect} clocks"
+        lines += [f"{first}; to collect the whole event first would take {number(whole)}.", ""]
     link = interval.get("link_cycles")
     rate = f"One event every {interval['cycles']} clocks ({clock / interval['cycles']:.2f} M events/s)"
     brings = f"; the link brings one every {link}" if link and link != interval["cycles"] else ""
     core = f"The core itself takes one every {number(interval.get('core_cycles'))}"
     return [*lines, f"{rate}{brings}. {core}. The latency is the same for every event.", ""]
+
+
+def _clocks(cycles: int, clock_mhz: float) -> list[str]:
+    return [number(cycles), f"{cycles * 1e3 / clock_mhz:.1f}"]
 
 
 def _pipeline(facts: Facts, plots: Mapping[str, Path]) -> list[str]:

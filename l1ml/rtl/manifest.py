@@ -64,21 +64,12 @@ class Facts:
 
 def latency_of(manifest: Mapping[str, Any]) -> Latency:
     """Return the block's latency as the manifest states it."""
-    parts = manifest["latency"]
-    return Latency(
-        int(parts["collect_cycles"]),
-        int(parts["compute_cycles"]),
-        int(parts["emit_cycles"]),
-        float(manifest["target"]["clock_mhz"]),
-    )
+    return LinkLayout.from_dict(manifest["link"]).latency(int(manifest["latency"]["compute_cycles"]))
 
 
 def build(facts: Facts) -> dict[str, Any]:
     """Return the manifest as a plain mapping, the same for the same input."""
     layout, pipe = facts.layout, facts.pipe
-    latency = Latency(
-        layout.collect_cycles, pipe.stages, layout.emit_cycles, float(facts.target["clock_mhz"])
-    )
     inputs, outputs = ports_of(facts.program, facts.softmax)
     return {
         "schema": SCHEMA,
@@ -89,8 +80,13 @@ def build(facts: Facts) -> dict[str, Any]:
         "package": facts.core.package,
         "digest": {"network": facts.core.digest, "rtl": facts.rtl_digest},
         "target": dict(facts.target),
-        "latency": latency_facts(latency),
-        "interval": {"cycles": layout.link_cycles, "core_cycles": 1, "link_cycles": layout.link_cycles},
+        "latency": latency_facts(layout.latency(pipe.stages)),
+        "interval": {
+            "cycles": layout.link_cycles,
+            "core_cycles": 1,
+            "link_cycles": layout.link_cycles,
+            "grid_cycles": 1,
+        },
         "inputs": inputs,
         "outputs": outputs,
         "ports": {"core": _core_ports(pipe), "top": [link_port(p) for p in layout.ports]},
@@ -126,7 +122,11 @@ def ports_of(
 
 
 def latency_facts(latency: Latency) -> dict[str, Any]:
-    """Return a latency as plain data, undone by `latency_of`."""
+    """Return a latency as plain data, undone by `latency_of`.
+
+    ``cycles`` and ``last_cycles`` count from the first input word to the first and to the last output word;
+    ``tail_cycles`` and ``tail_last_cycles`` to the same from the last input word that is needed.
+    """
     return {
         "cycles": latency.cycles,
         "ns": round(latency.ns, 3),
@@ -134,6 +134,12 @@ def latency_facts(latency: Latency) -> dict[str, Any]:
         "collect_cycles": latency.collect_cycles,
         "compute_cycles": latency.compute_cycles,
         "emit_cycles": latency.emit_cycles,
+        "gathered_cycles": latency.gathered_cycles,
+        "last_cycles": latency.last_cycles,
+        "last_ns": round(latency.in_ns(latency.last_cycles), 3),
+        "tail_cycles": latency.tail_cycles,
+        "tail_ns": round(latency.in_ns(latency.tail_cycles), 3),
+        "tail_last_cycles": latency.tail_last_cycles,
     }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,7 @@ def build(facts: Facts) -> dict[str, Any]:
             "cycles": layout.link_cycles,
             "core_cycles": facts.interval,
             "link_cycles": layout.link_cycles,
+            "grid_cycles": _grid(facts.plan),
         },
         "plan": list(facts.plan),
         "inputs": inputs,
@@ -101,6 +103,14 @@ def build(facts: Facts) -> dict[str, Any]:
         "approximations": [{"layer": layer, "what": what} for layer, what in program.approximations],
         "tools": dict(facts.tools),
     }
+
+
+def _grid(plan: Sequence[Mapping[str, Any]]) -> int:
+    """Return the clocks of which events must lie whole multiples apart to keep their latency.
+
+    A shared recurrent cell serves events in turn: one that comes out of turn may have to wait.
+    """
+    return math.lcm(*(int(node["parameters"]["Interval"]) for node in plan if node["engine"] == "scan"))
 
 
 def _layers(facts: Facts) -> list[dict[str, Any]]:

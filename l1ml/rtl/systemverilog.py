@@ -74,9 +74,11 @@ def print_package(core: Core, pipe: Pipeline, link: LinkFacts | None = None) -> 
 def link_constants(link: LinkFacts) -> list[tuple[str, int, str]]:
     """Return what the package says of the link."""
     total = "clocks from first input word to first output word"
+    whole = link.latency.collect_cycles == link.latency.gathered_cycles
+    until = "the last word needed is in" if whole else "the first beat is in"
     return [
         ("TOTAL_LATENCY", link.latency.cycles, total),
-        ("COLLECT_LATENCY", link.latency.collect_cycles, "of these, until the last word needed is in"),
+        ("COLLECT_LATENCY", link.latency.collect_cycles, f"of these, until {until}"),
         ("EMIT_LATENCY", link.latency.emit_cycles, "of these, from the core to the first output word"),
         ("LINK_INTERVAL", link.link_cycles, "clocks between two events on the link"),
         ("TMUX", link.tmux, "bunch crossings between two events"),

@@ -58,14 +58,22 @@ class Clock:
 class Latency:
     """Clocks from the first input word accepted to the first output word, in its three parts.
 
-    ``collect_cycles`` waits for the last input word the event needs, ``compute_cycles`` is the
-    core's pipeline, ``emit_cycles`` the way from the core's output to the first word on the link.
+    Args:
+        collect_cycles: until the core can start: the last input word that the event needs is in, or the first beat
+            of an event that is read while it arrives.
+        compute_cycles: the core's pipeline, to its output.
+        emit_cycles: from the core's output to the first word on the link.
+        clock_mhz: clock of link and core.
+        last_word: number of the last input word that the event needs, from 0.
+        words_out: words of an output packet.
     """
 
     collect_cycles: int
     compute_cycles: int
     emit_cycles: int
     clock_mhz: float
+    last_word: int
+    words_out: int
 
     @property
     def cycles(self) -> int:
@@ -84,6 +92,34 @@ class Latency:
         if whole is not None:  # 18 clocks of 360.71 MHz are 2 BX, although 360.71 is not quite 9 x 40.0789
             return -(-self.cycles // whole)
         return math.ceil(self.ns / BX_NS - 1e-9)
+
+    @property
+    def last_cycles(self) -> int:
+        """Return the clocks from the first input word to the last output word."""
+        return self.cycles + self.words_out - 1
+
+    @property
+    def tail_cycles(self) -> int:
+        """Return the clocks from the last input word needed to the first output word.
+
+        It is what the event waits for once it is there: of a block that reads an event while it arrives, all that
+        the network adds.  Negative where the output does not depend on the last words.
+        """
+        return self.cycles - self.last_word
+
+    @property
+    def tail_last_cycles(self) -> int:
+        """Return the clocks from the last input word needed to the last output word."""
+        return self.last_cycles - self.last_word
+
+    @property
+    def gathered_cycles(self) -> int:
+        """Return what ``collect_cycles`` is where the core takes an event as a whole."""
+        return self.last_word + 1
+
+    def in_ns(self, cycles: int) -> float:
+        """Return a number of clocks in ns."""
+        return cycles * 1e3 / self.clock_mhz
 
     def __str__(self) -> str:
         return (

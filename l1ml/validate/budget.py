@@ -22,9 +22,12 @@ from l1ml.errors import ConfigError, nearest
 from l1ml.validate.subject import facts_of
 from l1ml.validate.verdict import Check, Verdict
 
-_UNITS = {"cycles": "clocks", "ns": "ns", "bx": "BX", "lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM"}
+_UNITS = {
+    "cycles": "clocks", "ns": "ns", "bx": "BX", "last_cycles": "clocks", "last_ns": "ns", "tail_cycles": "clocks",
+    "tail_ns": "ns", "lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM",
+}  # fmt: skip
 _KEYS: dict[str, tuple[str, ...]] = {
-    "latency": ("cycles", "ns", "bx"),
+    "latency": ("cycles", "ns", "bx", "last_cycles", "last_ns", "tail_cycles", "tail_ns"),
     "interval": ("cycles",),
     "resources": ("lut", "ff", "dsp", "bram"),
 }
@@ -116,7 +119,7 @@ def gate(
         manifest = {**manifest, "estimate": measured}
     subject = facts_of(manifest)
     values: dict[tuple[str, str], Any] = {
-        **{("latency", key): manifest["latency"][key] for key in _KEYS["latency"]},
+        **{("latency", key): manifest["latency"].get(key) for key in _KEYS["latency"]},
         ("interval", "cycles"): manifest["interval"]["cycles"],
         **{("resources", key): manifest["estimate"].get(key) for key in _KEYS["resources"]},
     }
@@ -151,7 +154,7 @@ def _headroom(found: float, limit: float) -> str:
 
 
 def _measured(verdict: Verdict) -> dict[str, Any]:
-    return {k: v for k, v in verdict.latency.items() if k == "measured_cycles"}
+    return {k: v for k, v in verdict.latency.items() if k.startswith("measured_")}
 
 
 def _replay_checks(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> list[Check]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from l1ml.links.layout import LinkLayout
 from l1ml.links.words import Decoded, PortTraffic
+from l1ml.types.arrays import IntArray
 from l1ml.validate.compare import Comparison
 from l1ml.validate.verdict import Check
 
@@ -22,17 +23,20 @@ class Tally:
     """Sums over the chunks of a replay.
 
     Args:
-        latency: declared, in clocks.
+        latency: declared, in clocks, to the first output word.
+        last: declared, in clocks, to the last output word.
     """
 
     latency: int
+    last: int
     events: int = 0
     packets: int = 0
     wrong_packets: int = 0
     stray_words: int = 0
     off_time: int = 0
-    least: int | None = None
-    most: int | None = None
+    last_off_time: int = 0
+    measured: tuple[int, int] | None = None
+    measured_last: tuple[int, int] | None = None
     wrong_orbit: int = 0
     orbit_flags: int = 0
     has_orbit: bool = False
@@ -48,12 +52,17 @@ class Tally:
         self.stray_words += decoded.stray_words
         if packets == events and events:
             took = decoded.first_word_cycle - traffic.first_word_cycle
-            self.least = min(int(took.min()), self.least if self.least is not None else int(took.min()))
-            self.most = max(int(took.max()), self.most if self.most is not None else int(took.max()))
+            self.measured = _widened(self.measured, took)
             self.off_time += int(np.count_nonzero(took != self.latency))
+            whole = decoded.last_word_cycle >= 0
+            took = decoded.last_word_cycle - traffic.first_word_cycle
+            self.measured_last = _widened(self.measured_last, took[whole])
+            self.last_off_time += int(np.count_nonzero(~whole | (took != self.last)))
         else:
             due = np.isin(traffic.first_word_cycle + self.latency, decoded.first_word_cycle)
             self.off_time += int(np.count_nonzero(~due))
+            due = np.isin(traffic.first_word_cycle + self.last, decoded.last_word_cycle)
+            self.last_off_time += int(np.count_nonzero(~due))
         self.has_orbit = any(port.role.value == "start_of_orbit" for port in layout.data_ports("out"))
         if self.has_orbit:
             sent = traffic.first_word_cycle[traffic.starts_orbit] + self.latency
@@ -70,8 +79,18 @@ class Tally:
         self.core_spurious += spurious
 
 
+def _widened(span: tuple[int, int] | None, took: IntArray) -> tuple[int, int] | None:
+    """Return the fewest and most clocks, those of another chunk taken in."""
+    ends = [*(span or ()), *((int(took.min()), int(took.max())) if len(took) else ())]
+    return (min(ends), max(ends)) if ends else None
+
+
 def checks_of(
-    manifest: Mapping[str, Any], root: Path, tally: Tally, comparisons: Sequence[Comparison]
+    manifest: Mapping[str, Any],
+    root: Path,
+    tally: Tally,
+    comparisons: Sequence[Comparison],
+    gaps: Sequence[Check] = (),
 ) -> tuple[Check, ...]:
     """Return the checks of a replay, in the order in which a reader asks."""
     checks = [_compared(comparison) for comparison in comparisons]
@@ -86,7 +105,8 @@ def checks_of(
     if tally.wrong_packets or tally.stray_words:
         detail += f"; {tally.wrong_packets:,} broken packets, {tally.stray_words:,} words outside any packet"
     checks.append(Check("every_event_once", whole, detail))
-    checks.append(Check("constant_latency", n > 0 and not tally.off_time, _latency(tally)))
+    checks.append(Check("constant_latency", n > 0 and not tally.off_time, _first(tally)))
+    checks.append(Check("constant_last_word", n > 0 and not tally.last_off_time, _last(tally)))
     if tally.has_orbit:
         good = f"{tally.orbit_flags:,} start_of_orbit flags came out with their events"
         bad = (
@@ -98,6 +118,7 @@ def checks_of(
     if tally.core_runs:
         words = f"valid_o of the bare core rose {tally.core_spurious:,} times without an event"
         checks.append(Check("no_spurious_valid", not tally.core_spurious, words))
+    checks += gaps
     checks.append(_digest(manifest, root))
     return tuple(checks)
 
@@ -110,15 +131,27 @@ def _compared(comparison: Comparison) -> Check:
     return Check(name.get(comparison.name, "core_back_to_back"), comparison.passed, str(comparison))
 
 
-def _latency(tally: Tally) -> str:
+def _first(tally: Tally) -> str:
+    return _clocks(tally, tally.measured, tally.latency, tally.off_time, "first")
+
+
+def _last(tally: Tally) -> str:
+    return _clocks(tally, tally.measured_last, tally.last, tally.last_off_time, "last")
+
+
+def _clocks(tally: Tally, span: tuple[int, int] | None, declared: int, off: int, word: str) -> str:
+    """Say when a word of the packets came, counted from the first input word."""
     if not tally.events:
         return "no event was replayed"
-    if tally.least is None:
-        return f"{tally.off_time:,} of {tally.events:,} events have no packet after {tally.latency} clocks"
-    if tally.least == tally.most:
-        return f"{tally.least} clocks on every event, declared are {tally.latency}"
-    spread = f"{tally.least} to {tally.most} clocks"
-    return f"{spread}, declared are {tally.latency}; {tally.off_time:,} events differ"
+    if span is None:
+        return f"{off:,} of {tally.events:,} events have no {word} word after {declared} clocks"
+    least, most = span
+    found = f"{least} clocks" if least == most else f"{least} to {most} clocks"
+    if off and (least != declared or most != declared):
+        return f"{word} word after {found}, declared are {declared}; {off:,} events differ"
+    if off:
+        return f"{word} word after {found} where it comes at all; {off:,} events have none"
+    return f"{word} word after {found} on every event, declared are {declared}"
 
 
 def _digest(manifest: Mapping[str, Any], root: Path) -> Check:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -39,6 +39,9 @@ def facts(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "first", str(verdict.first_divergence["text"])
     if verdict.latency:
         yield "latency", _latency(verdict.latency)
+        if "last_cycles" in verdict.latency:
+            yield "last word", _last_word(verdict.latency)
+            yield "tail", _tail(verdict.latency)
     if verdict.interval:
         yield "interval", _interval(verdict)
     if verdict.resources:
@@ -56,11 +59,27 @@ def facts(verdict: Verdict) -> Iterator[tuple[str, str]]:
 def _latency(latency: Mapping[str, Any]) -> str:
     parts = "collect {collect_cycles} + compute {compute_cycles} + emit {emit_cycles}".format_map(latency)
     line = f"{latency['cycles']} clocks = {latency['ns']:.1f} ns = {latency['bx']} BX ({parts})"
-    measured = latency.get("measured_cycles")
-    if measured:
-        low, high = measured
-        line += f", measured {low} on every event" if low == high else f", MEASURED {low} to {high}"
-    return line
+    return line + _measured(latency.get("measured_cycles"))
+
+
+def _measured(span: Sequence[int] | None) -> str:
+    if not span:
+        return ""
+    low, high = span
+    return f", measured {low} on every event" if low == high else f", MEASURED {low} to {high}"
+
+
+def _last_word(latency: Mapping[str, Any]) -> str:
+    line = f"{latency['last_cycles']} clocks = {latency['last_ns']:.1f} ns to the last output word"
+    return line + _measured(latency.get("measured_last_cycles"))
+
+
+def _tail(latency: Mapping[str, Any]) -> str:
+    first, last = latency["tail_cycles"], latency["tail_last_cycles"]
+    return (
+        f"{first} clocks = {latency['tail_ns']:.1f} ns from the last input word needed to the first output word"
+        + (f", {last} to the last" if last != first else "")
+    )
 
 
 def _interval(verdict: Verdict) -> str:

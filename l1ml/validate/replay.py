@@ -22,14 +22,16 @@ from l1ml.errors import DataError, RangeError
 from l1ml.links.layout import LinkLayout
 from l1ml.links.spec import Role
 from l1ml.links.words import Decoded, PortTraffic, decode, encode
-from l1ml.types.arrays import BoolArray, IntArray, RealArray
+from l1ml.rtl.manifest import latency_of
+from l1ml.types.arrays import BoolArray, IntArray, RealArray, WordArray
 from l1ml.types.timing import BX_PER_ORBIT
 from l1ml.validate.checks import Tally, checks_of
 from l1ml.validate.compare import Comparison, compare, golden_codes, output_fields
 from l1ml.validate.core import CoreSimulation, rtl_sources
+from l1ml.validate.gaps import check_gaps
 from l1ml.validate.locate import around, locate_in_project
 from l1ml.validate.subject import facts_of
-from l1ml.validate.verdict import Verdict
+from l1ml.validate.verdict import Check, Verdict
 
 GOLDEN = "emulator against golden"
 RTL = "RTL against emulator"
@@ -81,7 +83,9 @@ class LinkSimulation:
         self, manifest: Mapping[str, Any], root: Path, build_dir: Path, *, fast: str | None = None
     ) -> None:
         self.layout = layout = LinkLayout.from_dict(manifest["link"])
-        self.latency = int(manifest["latency"]["cycles"])
+        latency = latency_of(manifest)
+        self.latency, self.last = latency.cycles, latency.last_cycles
+        self.grid = int(manifest["interval"].get("grid_cycles", 1))
         outputs = layout.data_ports("out")
         self.harness: Harness = build(
             rtl_sources(manifest, root),
@@ -93,7 +97,7 @@ class LinkSimulation:
             fast=fast,
         )
         self._sticky = [port.name for port in outputs if port.role in (Role.ERROR, Role.ERROR_LINK)]
-        self._drain = self.latency + layout.words_out + layout.link_cycles + 8
+        self.drain = self.latency + layout.words_out + layout.link_cycles + 8
 
     def run(
         self,
@@ -109,18 +113,25 @@ class LinkSimulation:
         Returns:
             What went in, what came out, and the seconds the simulation took.
         """
-        traffic = encode(self.layout, codes, first_bx=first_bx, bx=bx, tail_cycles=self._drain)
+        traffic = encode(self.layout, codes, first_bx=first_bx, bx=bx, tail_cycles=self.drain)
         start = time.perf_counter()
-        rows = self.harness.run(
+        rows = self._simulate(traffic, threads, seed)
+        seconds = time.perf_counter() - start
+        return traffic, decode(self.layout, rows), seconds
+
+    def play(self, traffic: PortTraffic, *, seed: int = 1) -> Decoded:
+        """Send what was encoded, with ``drain`` idle clocks behind it; return what came out."""
+        return decode(self.layout, self._simulate(traffic, 1, seed))
+
+    def _simulate(self, traffic: PortTraffic, threads: int, seed: int) -> WordArray:
+        return self.harness.run(
             traffic.rows,
             threads=threads,
             starts=traffic.first_word_cycle,
-            warm_up=self._drain,
+            warm_up=self.drain,
             sticky=self._sticky,
             seed=seed,
         )
-        seconds = time.perf_counter() - start
-        return traffic, decode(self.layout, rows), seconds
 
 
 def replay(
@@ -200,8 +211,9 @@ class _Replay:
         )  # beats are back to back as they are
         self.core = CoreSimulation(manifest, root, build_dir) if back_to_back and slow else None
         self.fields = output_fields(manifest)
-        self.tally = Tally(self.link.latency)
+        self.tally = Tally(self.link.latency, self.link.last)
         self.comparisons: dict[str, Comparison] = {}
+        self.gaps: list[Check] = []
         self.emulator_s = self.cosim_s = 0.0
         self.start = time.perf_counter()
         self._first_bx = 0
@@ -226,7 +238,14 @@ class _Replay:
             self.tally.core(direct.spurious)
             self._compare(BACK_TO_BACK, chunk.expected[part], direct.codes, chunk, direct.on_time)
         self.tally.add(traffic, decoded, self.link.layout)
+        if not chunk.first and self._good_so_far():
+            self.gaps = check_gaps(self.link, chunk.codes, chunk.expected)
         self._first_bx = (self._first_bx + events * self.link.layout.tmux) % BX_PER_ORBIT
+
+    def _good_so_far(self) -> bool:
+        """Tell whether back-to-back traffic came out right: else there is nothing to learn from other traffic."""
+        right = RTL in self.comparisons and self.comparisons[RTL].passed
+        return right and not (self.tally.off_time or self.tally.last_off_time or self.tally.errors)
 
     def _emulate(self, sample: SampleLike, left: int | None) -> _Chunk:
         arrays = [np.asarray(values)[:left] for values in _inputs(sample, self.manifest)]
@@ -268,12 +287,12 @@ class _Replay:
     def verdict(self) -> Verdict:
         """Return the verdict on everything that was run."""
         tally = self.tally
-        measured = {"measured_cycles": [tally.least, tally.most]} if tally.least is not None else {}
+        measured = {"measured_cycles": tally.measured, "measured_last_cycles": tally.measured_last}
         facts = facts_of(self.manifest)
         return Verdict(
             kind="replay",
-            checks=checks_of(self.manifest, self.root, tally, list(self.comparisons.values())),
-            latency={**facts.pop("latency"), **measured},
+            checks=checks_of(self.manifest, self.root, tally, list(self.comparisons.values()), self.gaps),
+            latency={**facts.pop("latency"), **{name: list(span) for name, span in measured.items() if span}},
             comparisons=tuple(comparison.to_dict() for comparison in self.comparisons.values()),
             throughput={
                 "emulator_events_per_s": _rate(tally.events, self.emulator_s),

@@ -20,7 +20,8 @@ from l1ml.validate.replay import flat
 from l1ml.validate.verdict import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_project import Small
+from small_project import Small  # puts tests/unit on the path
+from streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.sim
 
@@ -29,6 +30,7 @@ LINKS: dict[str, tuple[str, dict[str, Any]]] = {
     "emp_tmux6": ("emp", {"tmux": 6}),
     "axis": ("axis", {"links": {"word_bits": 16}}),
     "parallel": ("parallel", {}),
+    "emp_streamed": ("emp", {"net": NETWORKS["deep sets"][0], "hardware": "streamed", "tmux": 2}),
 }
 ALWAYS = {
     "latency_of_the_first_event_after_reset",
@@ -37,7 +39,7 @@ ALWAYS = {
     "all_zero_data",
     "reset_in_flight",
 }
-FRAMED = ALWAYS | {"orbit_boundary", "framing_errors"}
+FRAMED = ALWAYS | {"pauses_inside_frames", "orbit_boundary", "framing_errors"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(small: Small, folder: Path, manifest: dict[str, Any] | None = None) -> Verdict:
     codes = np.concatenate([zero_codes(small.manifest), small.codes[3:43]])
     lsb = 2.0 ** -small.manifest["inputs"][0]["elements"][0]["frac"]
-    expected = flat(small.emulator.codes([codes * lsb]))
+    values = (codes * lsb).reshape(len(codes), *small.program.inputs[0].shape)
+    expected = flat(small.emulator.codes([values]))
     return run_contract(manifest or small.manifest, small.root, codes, expected, build_dir=folder)
 
 
@@ -63,13 +66,16 @@ def test_contract_holds_on_every_link(name: str, folder: Path) -> None:
     assert all("2 seeds" in check.detail for check in verdict.checks)
 
 
-def test_a_wrong_latency_fails_everywhere(folder: Path) -> None:
-    small = Small(folder / "late", "parallel", events=50)
+@pytest.mark.parametrize(
+    ("key", "said"), [("cycles", "a packet where none is due"), ("last_cycles", "the last word is at clock")]
+)
+def test_a_wrong_latency_fails_everywhere(key: str, said: str, folder: Path) -> None:
+    small = Small(folder / key, "parallel", events=50)
     manifest = copy.deepcopy(small.manifest)
-    manifest["latency"]["cycles"] += 1
+    manifest["latency"][key] += 1
     verdict = run(small, folder / "builds", manifest)
     assert {check.name for check in verdict.failed_checks} == ALWAYS
-    assert "a packet where none is due" in str(verdict)
+    assert said in str(verdict)
 
 
 # What is broken in the HDL of an EMP block, and the tests that must notice.

@@ -134,6 +134,44 @@ def test_a_clock_less_is_a_wrong_latency(small: Small, builds: Path, changed: An
     assert verdict.latency["measured_cycles"] == [cycles - 1, cycles - 1]
 
 
+# What makes the second word of a packet late by a clock, in the cell that sends packets.
+WAIT = (
+    ("end else begin\n        {rest_q,", "end else if (!start_o) begin\n        {rest_q,"),
+    ("<= valid_i | (left_q != '0);", "<= valid_i | (left_q != '0 && !start_o);"),
+    ("<= ~valid_i & (left_q == One);", "<= ~valid_i & (left_q == One) & ~start_o;"),
+)
+
+
+def test_a_second_word_that_is_late_is_seen(tmp_path: Path, builds: Path) -> None:
+    """The first word of every packet is in time: only the clock of the last one shows it."""
+    made = Small(tmp_path / "project", "axis", events=300, links={"word_bits": 16})
+    facts = made.manifest["latency"]
+    assert facts["last_cycles"] > facts["cycles"]
+    good = run(made, builds)
+    assert good.passed, str(good)
+    assert good.latency["measured_last_cycles"] == [facts["last_cycles"]] * 2
+    file = made.root / "firmware" / "rtl" / "l1ml_emit.sv"
+    text = file.read_text()
+    for old, new in WAIT:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    file.write_text(text)
+    bad = run(made, builds)
+    assert "constant_last_word" in failed(bad) and "constant_latency" not in failed(bad)
+    assert bad.latency["measured_cycles"] == [facts["cycles"]] * 2
+    assert bad.latency["measured_last_cycles"] == [facts["last_cycles"] + 1] * 2
+    assert f"last word after {facts['last_cycles'] + 1} clocks, declared are {facts['last_cycles']}" in str(
+        bad
+    )
+
+
+def test_a_block_that_takes_words_without_strobe_is_found(small: Small, builds: Path, changed: Any) -> None:
+    text = small.top_file.read_text()
+    changed(small.top_file, text.replace(".strobe_i(rx0_strobe_i)", ".strobe_i(1'b1)"))
+    verdict = run(small, builds, max_events=100)
+    assert failed(verdict) == {"pauses_inside_frames", "rtl_is_the_manifests"}
+
+
 def test_a_lost_event_is_missed(small: Small, builds: Path, changed: Any) -> None:
     text = small.top_file.read_text()
     lost = text.replace(

@@ -74,7 +74,10 @@ def test_rtl_gives_the_codes_of_the_emulator_in_its_clock(case: str, tmp_path: P
     verdict = replay(facts, made.root, made.emulator, made.samples(), build_dir=builds)
     assert verdict.passed, str(verdict)
     assert verdict.latency["measured_cycles"] == [facts["latency"]["cycles"]] * 2
+    assert verdict.latency["measured_last_cycles"] == [facts["latency"]["last_cycles"]] * 2
     assert {c["name"]: c["events"] for c in verdict.comparisons}["RTL against emulator"] == 40
+    gaps = {"gaps_between_frames"} | ({"pauses_inside_frames"} if facts["link"]["frame_words"] > 1 else set())
+    assert gaps <= {check.name for check in verdict.checks}
 
 
 def test_a_wrong_delay_between_branches_is_found(tmp_path: Path, builds: Path) -> None:

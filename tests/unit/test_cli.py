@@ -52,7 +52,7 @@ class Flow:
         self.Project = SimpleNamespace(load=self._load)
         self.root = Path("prj")
         self.manifest = MANIFEST
-        self.latency = Latency(4, 8, 1, 360.71)
+        self.latency = Latency(4, 8, 1, 360.71, 3, 1)
         self.interval_cycles = 9
         self.no_hardware = None
         self.precision = None

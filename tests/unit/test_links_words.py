@@ -220,3 +220,18 @@ def test_no_events_are_no_words():
     traffic = encode(emp(), np.zeros((0, 16), dtype=np.int64), tail_cycles=5)
     assert traffic.rows.shape == (LEAD_CYCLES + 5, 6)
     assert len(traffic.first_word_cycle) == 0
+
+
+def test_the_last_word_is_where_it_comes():
+    """A second word that is late, or never comes, is seen by its clock."""
+    layout = emp(links_out=2, words_out=2)
+    valid = [layout.column("out", Role.VALID, link) for link in range(2)]
+    rows = good_rows(layout)
+    first = 5 + 9 * np.arange(4)
+    assert decode(layout, rows).last_word_cycle.tolist() == (first + 1).tolist()
+    late = rows.copy()
+    late[[15, 17], valid[1]] = 0, 1  # on link 1 the second word of event 1 comes two clocks late
+    found = decode(layout, late)
+    assert (found.last_word_cycle - first).tolist() == [1, 3, 1, 1] and not found.ok[1]
+    rows[15, valid[0]] = 0
+    assert (decode(layout, rows).last_word_cycle - first).tolist() == [1, -15, 1, 1]  # -1: never

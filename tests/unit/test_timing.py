@@ -33,8 +33,8 @@ def test_multiples_of_the_lhc_clock(mhz: float, multiple: int | None) -> None:
 )
 def test_whole_bunch_crossings_are_not_rounded_up(mhz: float, per_bx: int) -> None:
     for crossings in range(1, 60):
-        assert Latency(0, crossings * per_bx, 0, mhz).bx == crossings
-        assert Latency(1, crossings * per_bx, 0, mhz).bx == crossings + 1
+        assert Latency(0, crossings * per_bx, 0, mhz, 0, 1).bx == crossings
+        assert Latency(1, crossings * per_bx, 0, mhz, 0, 1).bx == crossings + 1
 
 
 def test_a_bunch_crossing_and_an_orbit() -> None:
@@ -49,12 +49,29 @@ def test_impossible_clocks(mhz: float) -> None:
 
 
 def test_latency_adds_up() -> None:
-    latency = Latency(collect_cycles=4, compute_cycles=8, emit_cycles=1, clock_mhz=9 * LHC_MHZ)
+    latency = Latency(4, 8, 1, 9 * LHC_MHZ, last_word=3, words_out=2)
     assert (latency.cycles, latency.bx) == (13, 2)
     assert latency.ns == pytest.approx(13 / 9 * BX_NS)
     assert str(latency) == "13 clocks = 36.0 ns = 2 BX (collect 4 + compute 8 + emit 1)"
 
 
+def test_what_is_left_once_the_event_is_there() -> None:
+    whole = Latency(4, 8, 1, 200.0, last_word=3, words_out=2)
+    assert (whole.last_cycles, whole.tail_cycles, whole.tail_last_cycles, whole.gathered_cycles) == (
+        14,
+        10,
+        11,
+        4,
+    )
+    beats = Latency(1, 70, 1, 200.0, last_word=63, words_out=1)  # the core reads 64 words as they come
+    assert (beats.last_cycles, beats.tail_cycles, beats.tail_last_cycles, beats.gathered_cycles) == (
+        72,
+        9,
+        9,
+        64,
+    )
+
+
 @given(st.integers(0, 4000), st.sampled_from([1, 6, 8, 9]))
 def test_bunch_crossings_round_up(cycles: int, per_bx: int) -> None:
-    assert Latency(0, cycles, 0, per_bx * LHC_MHZ).bx == -(-cycles // per_bx)
+    assert Latency(0, cycles, 0, per_bx * LHC_MHZ, 0, 1).bx == -(-cycles // per_bx)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,6 +201,7 @@ def decoded(rows: list[int], ok: list[bool] | None = None, errors: dict[str, int
     return Decoded(
         codes=np.arange(n, dtype=np.int64)[:, None],
         first_word_cycle=np.array(rows, dtype=np.int64),
+        last_word_cycle=np.array(rows, dtype=np.int64) + 1,
         ok=np.array(ok if ok is not None else [True] * n, dtype=bool),
         starts_orbit=np.zeros(n, dtype=bool),
         stray_words=0,
@@ -222,11 +224,21 @@ def test_else_only_a_packet_at_its_clock_counts() -> None:
 
 def test_tally_counts_what_is_not_as_declared() -> None:
     layout: Any = SimpleNamespace(data_ports=lambda _: ())
-    tally = Tally(5)
+    tally = Tally(5, 6)
     tally.add(traffic([0, 9]), decoded([5, 14]), layout)
-    assert (tally.off_time, tally.least, tally.most, tally.packets) == (0, 5, 5, 2)
+    assert (tally.off_time, tally.last_off_time, tally.packets) == (0, 0, 2)
+    assert (tally.measured, tally.measured_last) == ((5, 5), (6, 6))
     tally.add(traffic([0, 9]), decoded([5, 15], [True, False], {"valid_gap": 3}), layout)
-    assert (tally.off_time, tally.least, tally.most, tally.wrong_packets) == (1, 5, 6, 1)
+    assert (tally.off_time, tally.last_off_time, tally.wrong_packets) == (1, 1, 1)
+    assert (tally.measured, tally.measured_last) == ((5, 6), (6, 7))
     assert tally.errors == {"valid_gap": 2}
     tally.add(traffic([0, 9]), decoded([5]), layout)
-    assert (tally.off_time, tally.events, tally.packets) == (2, 6, 5)
+    assert (tally.off_time, tally.last_off_time, tally.events, tally.packets) == (2, 2, 6, 5)
+
+
+@pytest.mark.parametrize("last", [[6, 16], [6, -1], [7, 15]])
+def test_only_the_last_word_may_be_off(last: list[int]) -> None:
+    layout: Any = SimpleNamespace(data_ports=lambda _: ())
+    tally = Tally(5, 6)
+    tally.add(traffic([0, 9]), replace(decoded([5, 14]), last_word_cycle=np.array(last)), layout)
+    assert (tally.off_time, tally.last_off_time) == (0, 1)

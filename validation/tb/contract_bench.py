@@ -29,7 +29,10 @@ MANIFEST = json.loads(Path(os.environ["L1ML_MANIFEST"]).read_text(encoding="utf-
 LAYOUT = LinkLayout.from_dict(MANIFEST["link"])
 LINK = Link(LAYOUT)
 LATENCY = int(MANIFEST["latency"]["cycles"])
+LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
+GRID = int(MANIFEST["interval"].get("grid_cycles", 1))
+WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
 
 with np.load(os.environ["L1ML_STIMULUS"], allow_pickle=False) as _arrays:
@@ -45,6 +48,11 @@ class Sent:
     orbit: bool = False
 
 
+def on_grid(clocks: int) -> int:
+    """Round a gap up, so that events keep lying a multiple of the grid apart."""
+    return -(-clocks // GRID) * GRID
+
+
 class Traffic:
     """Rows and what must come of them."""
 
@@ -57,17 +65,17 @@ class Traffic:
         return self
 
     def event(self, number: int, *, orbit: bool = False, gap: int = 0) -> Traffic:
-        """Append an event, at the interval after the one before, plus a gap."""
+        """Append an event, at the interval after the one before, plus a gap, which keeps to the grid."""
         self.sent.append(Sent(len(self.rows), number, orbit))
         self.rows += LINK.frame(INPUTS[number], orbit=orbit)
-        return self.idle(INTERVAL - LAYOUT.frame_words + gap)
+        return self.idle(INTERVAL - LAYOUT.frame_words + on_grid(gap))
 
     def drain(self) -> Traffic:
         return self.idle(LATENCY + LAYOUT.words_out + LAYOUT.frame_words + 2)
 
 
 def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence[Sent] = ()) -> None:
-    """Every event sent comes out whole and exact after LATENCY clocks, and nothing else does."""
+    """Every event sent comes out whole and exact, its words from LATENCY to LAST clocks on, and nothing else."""
     due = {s.clock + LATENCY: s for s in (*sent, *optional)}
     missing = {s.clock + LATENCY for s in sent}
     for packet in packets:
@@ -78,6 +86,10 @@ def check(packets: Sequence[Packet], sent: Sequence[Sent], *, optional: Sequence
         )
         missing.discard(packet.clock)
         place = f"event {event.event}, clock {packet.clock}"
+        assert packet.last_clock == event.clock + LAST, (
+            f"{place}: the last word is at clock {packet.last_clock}; due is {event.clock + LAST} "
+            f"(latency {LATENCY} to the first word, {LAST} to the last)"
+        )
         assert not packet.flaws, f"{place}: {'; '.join(packet.flaws)}"
         for number, (found, expected) in enumerate(zip(packet.codes, OUTPUTS[event.event], strict=True)):
             where = LAYOUT.out_fields[number]
@@ -135,6 +147,31 @@ async def random_gaps_between_frames(dut: Any) -> None:
     samples, _ = await play(dut, traffic.drain())
     check(list(LINK.packets(samples)), traffic.sent)
     assert not errors(samples[-1]), errors(samples[-1])
+
+
+@cocotb.test(skip=LAYOUT.frame_words < 2, **TEST)
+async def pauses_inside_frames(dut: Any) -> None:
+    """A clock without a word makes its event late by a clock, or loses it where beats come at fixed clocks."""
+    traffic, rng = Traffic(), random.Random(3)
+    gaps_seen = False
+    for number in range(1, len(INPUTS)):
+        begin, late = len(traffic.rows), 0
+        before = (
+            {rng.randrange(1, WORDS): rng.randrange(1, 4) for _ in range(2)} if rng.random() < 0.5 else {}
+        )
+        for word, row in enumerate(LINK.frame(INPUTS[number])):
+            clocks = before.get(word, 0)
+            traffic.rows += [LINK.pause(row)] * clocks + [row]
+            late += clocks * (word <= LAYOUT.last_word_needed)
+        if not (late and LAYOUT.beat_count):
+            traffic.sent.append(Sent(begin + late, number))
+        clocks = len(traffic.rows) - begin
+        traffic.idle(INTERVAL + on_grid(clocks - WORDS) - clocks)
+        gaps_seen |= bool(before)
+    samples, _ = await play(dut, traffic.drain())
+    check(list(LINK.packets(samples)), traffic.sent)
+    told = LAYOUT.beat_count or not LINK.has(Role.STROBE)
+    assert gaps_seen and errors(samples[-1]) == (("valid_gap",) if told else ()), errors(samples[-1])
 
 
 @cocotb.test(**TEST)
@@ -276,7 +313,6 @@ def _output_cut(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows)  # and the next frame at once, before the packet is out
 
 
-WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 RECIPES: dict[str, tuple[bool, Recipe]] = {
     "short_frame": (WORDS > 1 and LINK.has(Role.START), _short_frame),
     "missing_start": (LINK.has(Role.START), _missing_start),

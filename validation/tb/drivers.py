@@ -25,12 +25,15 @@ class Packet:
 
     Args:
         clock: of its first word.
+        last_clock: of its last word: of as many valid words as a packet has, wherever they are; None where they do
+            not come before the next packet.
         codes: of the output elements; None where a field's word was never seen.
         start_of_orbit: the flag on the first word.
         flaws: what is wrong with its flags.
     """
 
     clock: int
+    last_clock: int | None
     codes: list[int | None]
     start_of_orbit: bool
     flaws: list[str] = field(default_factory=list)
@@ -82,6 +85,12 @@ class Link:
             rows[place.word][port.name] |= (int(code) & ((1 << place.width) - 1)) << place.lsb
         return rows
 
+    def pause(self, row: Row) -> Row:
+        """Return a clock without a word, before a word of a frame: that word, which does not count yet."""
+        idle = dict(row)
+        self.set(idle, Role.STROBE if self.has(Role.STROBE) else Role.VALID, 0)
+        return idle
+
     def set(self, row: Row, role: Role, value: int, link: int | None = None) -> None:
         """Change the ports of one role in a row: of one link, or of all."""
         for port in self.inputs:
@@ -98,7 +107,10 @@ class Link:
                 clock += 1
                 continue
             packet = Packet(
-                clock, [None] * len(self.layout.out_fields), self._flag(samples[clock], Role.START_OF_ORBIT)
+                clock,
+                self._last_clock(samples, clock),
+                [None] * len(self.layout.out_fields),
+                self._flag(samples[clock], Role.START_OF_ORBIT),
             )
             for word in range(words):
                 if clock + word >= len(samples) or not self._flag(samples[clock + word], Role.VALID):
@@ -108,8 +120,22 @@ class Link:
             clock += words
             yield packet
 
-    def _flag(self, row: Row, role: Role) -> bool:
-        port = self.port("out", role)
+    def _last_clock(self, samples: Sequence[Row], clock: int) -> int | None:
+        """Count the valid words of a packet on every link; return the clock of the latest link's last one."""
+        ends = []
+        for link in range(self.layout.n_links_out):
+            left = self.layout.words_out
+            for number in range(clock, len(samples)):
+                left -= self._flag(samples[number], Role.VALID, link)
+                if not left:
+                    ends.append(number)
+                    break
+                if number > clock and self._flag(samples[number], Role.START, link):
+                    return None
+        return max(ends) if len(ends) == self.layout.n_links_out else None
+
+    def _flag(self, row: Row, role: Role, link: int = 0) -> bool:
+        port = self.port("out", role, link)
         return port is not None and bool(row[port.name])
 
     def _word(self, row: Row, word: int, packet: Packet) -> None:
