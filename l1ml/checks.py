@@ -8,7 +8,7 @@ import copy
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,11 @@ def matching(pattern: str, allowed: str) -> Callable[[object], str]:
         return value
 
     return check
+
+
+def one_of(words: Sequence[str]) -> Callable[[object], str]:
+    """Return the check of one of some words."""
+    return matching("|".join(words), " or ".join(words))
 
 
 def path(value: object) -> str:

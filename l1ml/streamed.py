@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.config import ProjectConfig
-from l1ml.errors import InterfaceError, TimingError
+from l1ml.errors import ConfigError, InterfaceError, TimingError
 from l1ml.graph.primitives.move import Move
 from l1ml.graph.program import TensorProgram
 from l1ml.links import spec
@@ -23,6 +23,8 @@ from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
+from l1ml.plan.fold import FoldEngine
+from l1ml.plan.making import AUTO, Making
 from l1ml.plan.network import EngineNode, MapNode
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
@@ -192,7 +194,7 @@ def _planner(
     budget = config.latency_budget_ns
     around = layout.collect_cycles + layout.emit_cycles
     limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
-    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config))
+    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config), makings(config))
     return Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources)
 
 
@@ -287,16 +289,35 @@ def pins(config: ProjectConfig) -> dict[str, int]:
     """Return the clocks per beat that the user asks for, by layer.
 
     ``strategy: latency`` and ``distributed_arithmetic`` mean all products at once, as in hls4ml; ``resource`` folds by
-    the reuse factor.
+    the reuse factor.  A product at once that asks for multipliers or a memory is a Fold of one clock.
+
+    Raises:
+        ConfigError: shifts and adds have neither multipliers nor a memory.
     """
-    found = {}
+    found, asked = {}, makings(config)
     for layer, given in config.plan.get("layers", {}).items():
         reuse, strategy = given.get("reuse_factor"), given.get("strategy")
+        folded = layer in asked and asked[layer].least > 0
+        if folded and strategy == "distributed_arithmetic":
+            raise ConfigError(
+                "distributed_arithmetic builds products from shifts and adds: no multipliers, no memory of weights",
+                where=("plan", "layers", layer),
+                fix="leave out multiplier and weights, or take strategy: resource",
+            )
         if strategy in ("latency", "distributed_arithmetic") or reuse == 1:
-            found[layer] = PARALLEL
+            found[layer] = 1 if folded else PARALLEL
         elif reuse is not None:
             found[layer] = reuse
     return found
+
+
+def makings(config: ProjectConfig) -> dict[str, Making]:
+    """Return what the user asks of multipliers and weights, by layer."""
+    return {
+        layer: Making(given.get("multiplier", AUTO), given.get("weights", AUTO))
+        for layer, given in config.plan.get("layers", {}).items()
+        if "multiplier" in given or "weights" in given
+    }
 
 
 def with_interface(config: ProjectConfig) -> ProjectConfig:
@@ -326,5 +347,7 @@ def describe(block: Streamed) -> list[dict[str, Any]]:
         }
         if made is not None:
             entry["parameters"] = made.parameters()
+        if isinstance(made, FoldEngine):
+            entry |= {"multiplier": made.multiplier, "weights": made.memory()}
         out.append(entry)
     return out

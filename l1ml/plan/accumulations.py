@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorStep
 from l1ml.plan.beat import on_beats
@@ -16,6 +17,7 @@ from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
 from l1ml.plan.values import Fixed, Local, Mixed, Value
+from l1ml.types.arrays import IntArray
 
 
 class Accumulations(Bodies):
@@ -61,13 +63,21 @@ class Accumulations(Bodies):
         per_clock = self.choices.fold(self.number, (op.matrix.shape[0], op.matrix.shape[1]), 1)
         if per_clock is None:
             return self._mapped_as(op, x)
-        source = self._flowing(x)
-        node = fold_of(op, self.streams[source], op.matrix[None], per_clock, self.period_ns)
-        number = self._engine(
-            node.engine, source, Stream(x.raster, node.type), ups=node.ups, input_bits=node.input_bits,
+        number = self._folded(op, self._flowing(x), op.matrix[None], per_clock, x.raster)
+        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
+
+    def _folded(
+        self, op: p.ConstMatmul, source: int, weights: IntArray, per_clock: int, raster: Raster
+    ) -> int:
+        """Append a Fold; return the stream of its results."""
+        try:
+            node = fold_of(op, self.streams[source], weights, per_clock, self.choices.making(self.number))
+        except ConfigError as error:
+            raise ConfigError(error.what, where=(self.layer, *error.where), fix=error.fix) from None
+        return self._engine(
+            node.engine, source, Stream(raster, node.type), ups=node.ups, input_bits=node.input_bits,
             result_bits=node.result_bits, drops=node.drops,
         )  # fmt: skip
-        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
 
     def _mapped_as(self, op: p.ConstMatmul, x: Local) -> Local | None:
         body_op = on_beats(op, x.shape, x.axes)
@@ -94,14 +104,8 @@ class Accumulations(Bodies):
                     beat[position], lane[position] = b, k
         at = origin.position
         np.add.at(weights, (beat[at], lane[at], origin.inner), op.matrix)
-        source = self._flowing(base)
-        node = fold_of(
-            op, self.streams[source], weights.reshape(beats, lanes * inner, -1), per_clock, self.period_ns
-        )
-        number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
-            result_bits=node.result_bits, drops=node.drops,
-        )  # fmt: skip
+        slices = weights.reshape(beats, lanes * inner, -1)
+        number = self._folded(op, self._flowing(base), slices, per_clock, WHOLE)
         return self._on_stream(number, (op.matrix.shape[1],), ())
 
     def _reduced(self, op: p.Reduce, x: Local) -> Local | None:

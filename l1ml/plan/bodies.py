@@ -26,11 +26,10 @@ class Bodies:
         program: the typed network.
         raster: how its input arrives.
         choices: what is folded and split.
-        period_ns: of the clock.
     """
 
-    def __init__(self, program: TensorProgram, raster: Raster, choices: Choices, period_ns: float) -> None:
-        self.program, self.choices, self.period_ns = program, choices, period_ns
+    def __init__(self, program: TensorProgram, raster: Raster, choices: Choices) -> None:
+        self.program, self.choices = program, choices
         self.streams: list[Stream] = []
         self.nodes: list[Node | Body] = []
         self.bodies: dict[tuple[int, ...], Body] = {}

@@ -29,6 +29,8 @@ from l1ml.types.arrays import IntArray
 
 STYLES = ("lut", "dsp")
 ROMS = ("lut", "block")
+DSP_FACTORS = (18, 27)
+"""Bits of the factors that a DSP block multiplies, two's complement (DSP48E2)."""
 INDEX_BITS = 16
 """Bits of an input's number in the hardware's list of kept inputs."""
 LITERAL_BITS = 1 << 16
@@ -126,6 +128,12 @@ class FoldEngine:
                 f"Fold: bias of shape {self.bias.shape} and type {self.bias.dtype}",
                 fix=f"give {self.n_out} integer codes, one per output",
             )
+        if self.style == "dsp" and not self.fits_dsp:
+            raise ConfigError(
+                f"Fold: products of {self.x_bits} x {self.weight_bits} bits do not fit a DSP block,"
+                f" which takes {DSP_FACTORS[1]} x {DSP_FACTORS[0]}",
+                fix="multiply in LUTs, or narrow inputs or weights",
+            )
         ends = (low, high) if self.reloadable else ()
         worst = [self.weights, *(np.full(self.weights.shape, end) for end in ends)]
         least = max(self.least_acc_bits(w, self.input_bits, self.input_signed, self.bias) for w in worst)
@@ -155,6 +163,17 @@ class FoldEngine:
         largest = int(max(above * high + below * low + offset))
         smallest = int(min(above * low + below * high + offset))
         return 1 + max(max(largest, 0).bit_length(), (~min(smallest, -1)).bit_length())
+
+    @property
+    def x_bits(self) -> int:
+        """Bits of an input in two's complement."""
+        return self.input_bits + (not self.input_signed)
+
+    @property
+    def fits_dsp(self) -> bool:
+        """Whether one DSP block multiplies an input with a weight."""
+        pair = sorted((self.x_bits, self.weight_bits))
+        return all(bits <= most for bits, most in zip(pair, DSP_FACTORS, strict=True))
 
     @property
     def phases(self) -> int:
@@ -215,6 +234,17 @@ class FoldEngine:
     def latency(self) -> int:
         """Clocks from the last beat of a result to the result."""
         return self.slices + 1 + self.multiplier_stages + self.tree_stages
+
+    @property
+    def multiplier(self) -> str:
+        """What multiplies: ``lut``, ``dsp``, or ``none`` where adding and subtracting does."""
+        return "none" if self.ternary else self.style
+
+    def memory(self) -> dict[str, int | str]:
+        """Return where the weights lie: the kind of memory, its words, and bits of a word."""
+        constant = self.words == 1 and not self.reloadable
+        kind = "constants" if constant else f"{self.rom}_{'ram' if self.reloadable else 'rom'}"
+        return {"memory": kind, "words": self.words, "word_bits": self.word_bits}
 
     def rom_words(self) -> list[int]:
         """Return the words of the ROM, first slice of first phase first.

@@ -10,6 +10,7 @@ import numpy as np
 from l1ml.graph import primitives as p
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.fold import FoldEngine
+from l1ml.plan.making import Making
 from l1ml.plan.network import Engine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.streams import Stream
@@ -29,7 +30,7 @@ class Accumulating:
 
 
 def fold_of(
-    op: p.ConstMatmul, stream: Stream, weights: IntArray, per_clock: int, period_ns: float
+    op: p.ConstMatmul, stream: Stream, weights: IntArray, per_clock: int, making: Making
 ) -> Accumulating:
     """Return a product with constants, a few inputs per clock.
 
@@ -38,7 +39,10 @@ def fold_of(
         stream: its operand; all elements of a beat are inputs.
         weights: (phases, inputs per beat, n_out).
         per_clock: inputs taken per clock.
-        period_ns: of the clock, for the registers inside.
+        making: what multiplies, and where the weights lie.
+
+    Raises:
+        ConfigError: it cannot be made like that.
     """
     beat = stream.beat_type()
     kind = beat.reshaped((beat.size,))
@@ -56,13 +60,11 @@ def fold_of(
     weight_bits = max(2, _width(int(flat.min()), int(flat.max()), signed=True))
     result_bits = max(FoldEngine.least_acc_bits(weights, input_bits, signed), 2)
     per_clock = min(per_clock, max(1, int(weights.any(axis=(0, 2)).sum())))  # others are dropped
-    multiplier_stages, tree_stages = registers(period_ns, per_clock)
-    engine = FoldEngine(
+    plain = FoldEngine(
         weights=weights, input_bits=input_bits, input_signed=signed, weight_bits=weight_bits, acc_bits=result_bits,
         per_clock=per_clock, results=stream.raster.beats // phases,
-        multiplier_stages=multiplier_stages, tree_stages=tree_stages,
     )  # fmt: skip
-    return Accumulating(engine, made, ups, input_bits, result_bits, drops)
+    return Accumulating(making.made(plain), made, ups, input_bits, result_bits, drops)
 
 
 def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
@@ -80,19 +82,6 @@ def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
     )  # fmt: skip
     none = np.zeros(stream.elements, dtype=np.int64)
     return Accumulating(engine, made, none, bits, result, none)
-
-
-def registers(period_ns: float, per_clock: int) -> tuple[int, int]:
-    """Return the registers at the multipliers and in the adder tree of a Fold that a clock needs.
-
-    A multiplier of short words takes about 1.5 ns, a level of the tree and the accumulator 0.6 ns each with routing.
-    """
-    levels = (per_clock - 1).bit_length()
-    if period_ns >= 2.1 + 0.6 * levels + 0.6:
-        return 0, 0
-    fit = max(1, int((period_ns - 0.9) / 0.6))
-    tree = max(0, -(-levels // fit) - 1)
-    return (1 if period_ns >= 2.6 else 2), min(levels, tree + (1 if levels else 0))
 
 
 def _width(lo: int, hi: int, *, signed: bool) -> int:

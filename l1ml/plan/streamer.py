@@ -28,21 +28,18 @@ from l1ml.plan.window import WindowEngine
 from l1ml.types.fixed import Overflow, Rounding
 
 
-def lay_out(
-    program: TensorProgram, raster: Raster, choices: Choices, period_ns: float = 5.0
-) -> EngineNetwork:
+def lay_out(program: TensorProgram, raster: Raster, choices: Choices) -> EngineNetwork:
     """Return the engines of a network.
 
     Args:
         program: the typed network.
         raster: how its input arrives: the positions are its leading axes; `WHOLE` for all at once.
-        choices: what is folded and split.
-        period_ns: of the clock; engines take their registers by it.
+        choices: what is folded, and how, and what is split.
 
     Raises:
         ModelError: the raster does not fit the input.
     """
-    return _Layout(program, raster, choices, period_ns).network()
+    return _Layout(program, raster, choices).network()
 
 
 class _Layout(Accumulations):

@@ -156,7 +156,8 @@ module l1ml_fold #(
     ) weights (
       .clk_i(clk_i),
       .bank_i(bank),
-      .address_i(address),
+      .first_i(begins),
+      .address_i(address_q),
       .data_o(word),
       .we_i(weights_we_i),
       .we_bank_i(~bank_q),
@@ -180,7 +181,8 @@ module l1ml_fold #(
     ) weights (
       .clk_i(clk_i),
       .bank_i(bank_q),
-      .address_i(address),
+      .first_i(begins),
+      .address_i(address_q),
       .data_o(word),
       .we_i(1'b0),
       .we_bank_i(1'b0),
