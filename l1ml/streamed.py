@@ -15,8 +15,10 @@ import numpy as np
 
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, InterfaceError, TimingError
+from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.primitives.move import Move
-from l1ml.graph.program import TensorProgram
+from l1ml.graph.program import TensorProgram, TensorStep
+from l1ml.graph.tensor import TensorType
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
@@ -24,12 +26,13 @@ from l1ml.lowering.lower import lower
 from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.making import AUTO, Making
+from l1ml.plan.making import AUTO, Making, Reload
 from l1ml.plan.network import EngineNode, MapNode
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate
+from l1ml.types.fixed import Overflow, Quantizer, Rounding
 from l1ml.types.timing import Clock, Latency
 
 MAX_LANES = 64
@@ -194,8 +197,13 @@ def _planner(
     budget = config.latency_budget_ns
     around = layout.collect_cycles + layout.emit_cycles
     limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
-    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config), makings(config))
-    return Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources)
+    wanted = goal(config, layout.link_cycles, limit)
+    return Planner(program, raster, arrivals, wanted, workshop.measure, workshop.resources)
+
+
+def goal(config: ProjectConfig, interval: int, latency: int | None) -> Goal:
+    """Return what a plan must keep, for clocks between two events and clocks of latency."""
+    return Goal(interval, latency, config.part, 1e3 / config.clock_mhz, pins(config), makings(config))
 
 
 def _slower(
@@ -314,15 +322,76 @@ def pins(config: ProjectConfig) -> dict[str, int]:
 def makings(config: ProjectConfig) -> dict[str, Making]:
     """Return what the user asks of multipliers and weights, by layer."""
     return {
-        layer: Making(given.get("multiplier", AUTO), given.get("weights", AUTO))
+        layer: Making(
+            given.get("multiplier", AUTO), given.get("weights", AUTO), _reload(given.get("reloadable"))
+        )
         for layer, given in config.plan.get("layers", {}).items()
-        if "multiplier" in given or "weights" in given
+        if "multiplier" in given or "weights" in given or given.get("reloadable")
     }
+
+
+def _reload(asked: bool | str | None) -> Reload | None:
+    if not asked:
+        return None
+    if asked is True:
+        return Reload()
+    kind = Quantizer.parse(asked).type
+    return Reload(kind.width + (not kind.signed), kind.width - kind.integer)
 
 
 def with_interface(config: ProjectConfig) -> ProjectConfig:
     """Return the options with the link that suits a streamed event where none is asked for."""
     return replace(config, interface="axis") if config.interface == "auto" else config
+
+
+def output_types(block: Streamed, program: TensorProgram) -> list[TensorType | None] | None:
+    """Return the types of the outputs that are not those of the network in hardware; None where all are.
+
+    They differ where an output comes from weights that can be replaced.
+    """
+    network = block.plan.timed.network
+    if not any(isinstance(n, EngineNode) and getattr(n.engine, "reloadable", False) for n in network.nodes):
+        return None
+    given = [program.type_of(tensor) for _, tensor in program.outputs]
+    made = [network.streams[s].type.reshaped(t.shape) for s, t in zip(network.outputs, given, strict=True)]
+    names = ("lo", "hi", "frac")
+    same = [
+        all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
+        for a, b in zip(given, made, strict=True)
+    ]
+    return None if all(same) else [None if s else kind for s, kind in zip(same, made, strict=True)]
+
+
+def on_grids(program: TensorProgram, kinds: Sequence[TensorType | None]) -> TensorProgram:
+    """Return a network whose outputs are on the grids of some types, which hold them; None leaves one as it is."""
+    steps, outputs = list(program.steps), []
+    for (name, tensor), kind in zip(program.outputs, kinds, strict=True):
+        if kind is None:
+            outputs.append((name, tensor))
+            continue
+        op = Requantize(kind.lo, kind.hi, kind.frac, Rounding.TRN, Overflow.SAT)
+        steps.append(TensorStep(op, (tensor,), name, op.infer(program.type_of(tensor))))
+        outputs.append((name, len(program.inputs) + len(steps) - 1))
+    return replace(program, steps=tuple(steps), outputs=tuple(outputs))
+
+
+def choices(block: Streamed, kinds: Sequence[TensorType | None] | None) -> dict[str, Any]:
+    """Return what the plan chose as plain data, to lay it out once more.
+
+    Args:
+        block: the planned block.
+        kinds: types of its outputs, as `output_types` gives them.
+    """
+    return {
+        "raster": [block.raster.rows, block.raster.columns, block.raster.lanes],
+        "slices": {str(step): n for step, n in block.plan.slices.items()},
+        "split": {str(step): n for step, n in block.plan.split.items()},
+        "outputs": None if kinds is None else [None if kind is None else _plain(kind) for kind in kinds],
+    }
+
+
+def _plain(kind: TensorType) -> dict[str, Any]:
+    return {"shape": list(kind.shape), **{n: getattr(kind, n).ravel().tolist() for n in ("lo", "hi", "frac")}}
 
 
 def describe(block: Streamed) -> list[dict[str, Any]]:

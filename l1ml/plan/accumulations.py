@@ -24,6 +24,8 @@ class Accumulations(Bodies):
     """What needs an engine, on top of streams and bodies."""
 
     def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
+        if self.number in self.taken and isinstance(xs[0], Local):
+            return xs[0]
         if isinstance(step.op, p.ConstMatmul):
             return self._product(step.op, xs[0])
         if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
@@ -70,14 +72,32 @@ class Accumulations(Bodies):
         self, op: p.ConstMatmul, source: int, weights: IntArray, per_clock: int, raster: Raster
     ) -> int:
         """Append a Fold; return the stream of its results."""
+        making = self.choices.making(self.number)
+        bias = None if making.reload is None else self._bias()
+        self.reloads = self.reloads or making.reload is not None
         try:
-            node = fold_of(op, self.streams[source], weights, per_clock, self.choices.making(self.number))
+            node = fold_of(op, self.streams[source], weights, per_clock, making, bias)
         except ConfigError as error:
             raise ConfigError(error.what, where=(self.layer, *error.where), fix=error.fix) from None
         return self._engine(
             node.engine, source, Stream(raster, node.type), ups=node.ups, input_bits=node.input_bits,
             result_bits=node.result_bits, drops=node.drops,
         )  # fmt: skip
+
+    def _bias(self) -> p.AddConst | None:
+        """Return the bias behind the product at hand, which then is part of it; None where there is none."""
+        product = self.number + len(self.program.inputs)
+        readers = [(n, step) for n, step in enumerate(self.program.steps) if product in step.sources]
+        if len(readers) != 1 or product in [tensor for _, tensor in self.program.outputs]:
+            return None
+        number, step = readers[0]
+        if not isinstance(step.op, p.AddConst) or step.layer != self.layer:
+            return None
+        rows = np.broadcast_to(step.op.constant, step.type.shape).reshape(-1, step.type.shape[-1])
+        if bool((rows != rows[0]).any()):
+            return None
+        self.taken.add(number)
+        return p.AddConst(rows[0], step.op.frac)
 
     def _mapped_as(self, op: p.ConstMatmul, x: Local) -> Local | None:
         body_op = on_beats(op, x.shape, x.axes)

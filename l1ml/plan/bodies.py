@@ -35,6 +35,8 @@ class Bodies:
         self.bodies: dict[tuple[int, ...], Body] = {}
         self.made: dict[tuple[int, int], int] = {}  # (body, tensor) -> stream
         self.wholes: dict[int, Local] = {}
+        self.taken: set[int] = set()  # steps that the engine of an earlier one does
+        self.reloads = False  # whether weights can be replaced
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))

@@ -22,6 +22,7 @@ from l1ml.plan.network import EngineNode, MapNode, Node
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
+from l1ml.plan.values import Choices
 from l1ml.types.arrays import IntArray
 
 SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
@@ -122,6 +123,13 @@ class _Chosen:
     def split(self, step: int, positions: int) -> int | None:
         self.splits[step] = positions
         return self.given_split.get(step)
+
+
+def choices(
+    program: TensorProgram, goal: Goal, slices: Mapping[int, int], split: Mapping[int, int]
+) -> Choices:
+    """Return the choices of a plan that was found, to lay it out once more."""
+    return _Chosen(program, goal, slices, split)
 
 
 class Planner:

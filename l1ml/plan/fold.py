@@ -31,6 +31,8 @@ STYLES = ("lut", "dsp")
 ROMS = ("lut", "block")
 DSP_FACTORS = (18, 27)
 """Bits of the factors that a DSP block multiplies, two's complement (DSP48E2)."""
+PORTS = ("weights_we_i", "weights_address_i", "weights_i", "bias_we_i", "bias_i", "weights_swap_i")
+"""By which weights are written."""
 INDEX_BITS = 16
 """Bits of an input's number in the hardware's list of kept inputs."""
 LITERAL_BITS = 1 << 16
@@ -57,8 +59,8 @@ class FoldEngine:
         multiplier_stages: registers between shift register or ROM and the sum: 0; 1 behind the multiplier;
             2 before it, too.
         tree_stages: registers in the tree that adds the products of a slice, 0 to its levels.
-        reloadable: weights can be written while the engine runs; no input is dropped then, and all results of
-            any weights must fit.
+        reloadable: weights and bias can be written while the engine runs; no input is dropped then, and the results
+            of any weights with this bias must fit.
 
     Raises:
         ConfigError: a number out of its range, weights that do not fit their bits, results that do not fit theirs
@@ -277,14 +279,18 @@ class FoldEngine:
             "Reloadable": int(self.reloadable),
         }
 
-    def literals(self) -> dict[str, str]:
-        """Return the parameters that are wider than an integer, as SystemVerilog."""
+    def bias_word(self) -> int:
+        """Return what the accumulators begin with, output 0 in the lowest bits."""
         start = np.zeros(self.n_out, dtype=np.int64) if self.bias is None else self.bias.astype(np.int64)
         if self.ternary:
             start = start + (self.weights < 0).sum(axis=(0, 1))
+        return _packed(start, self.acc_bits)
+
+    def literals(self) -> dict[str, str]:
+        """Return the parameters that are wider than an integer, as SystemVerilog."""
         tables = {
             "Kept": (_packed(self.kept, INDEX_BITS), INDEX_BITS * len(self.kept)),
-            "Initial": (_packed(start, self.acc_bits), self.acc_bits * self.n_out),
+            "Initial": (self.bias_word(), self.acc_bits * self.n_out),
             "Weights": (
                 sum(word << (self.word_bits * at) for at, word in enumerate(self.rom_words())),
                 self.word_bits * self.words,
@@ -294,8 +300,7 @@ class FoldEngine:
 
     def ties(self) -> dict[str, str]:
         """Return the ports that write weights, with what stands on them where nothing does."""
-        ports = ("weights_we_i", "weights_address_i", "weights_i", "weights_swap_i")
-        return dict.fromkeys(ports, "'0")
+        return dict.fromkeys(PORTS, "'0")
 
     def check(self, arrivals: IntArray) -> IntArray:
         """Return the clocks of an event's beats, checked for the clocks that a beat takes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a folded product is made: what multiplies, and where its weights lie."""
+"""How a folded product is made: what multiplies, where its weights lie, and whether they can be replaced."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ MEMORIES = (AUTO, "lut_rom", "block_rom")
 
 
 @dataclass(frozen=True)
+class Reload:
+    """Numbers that can be loaded into a Fold while it runs; what is None follows from the trained ones.
+
+    Args:
+        weight_bits: of a weight, two's complement.
+        weight_frac: fraction bits of a weight.
+        acc_bits: of a result, two's complement.
+        acc_frac: fraction bits of a result and of the bias.
+    """
+
+    weight_bits: int | None = None
+    weight_frac: int | None = None
+    acc_bits: int | None = None
+    acc_frac: int | None = None
+
+
+@dataclass(frozen=True)
 class Making:
     """What is asked for one layer; `AUTO` takes the least share of the part.
 
@@ -24,17 +41,21 @@ class Making:
         memory: of the weights, one of `MEMORIES`.
         part: FPGA, for what is scarce.
         period_ns: of the clock; engines take their registers by it.
+        reload: what can be loaded into it; None for weights that stay.
     """
 
     multiplier: str = AUTO
     memory: str = AUTO
+    reload: Reload | None = None
     part: str = ""
     period_ns: float = 5.0
 
     @property
     def least(self) -> int:
         """Fewest clocks of a product: 2 where weights need a memory, 1 where only a Fold will do, else 0."""
-        return 2 if self.memory == "block_rom" else int((self.multiplier, self.memory) != (AUTO, AUTO))
+        if self.memory == "block_rom" and self.reload is None:
+            return 2
+        return int((self.multiplier, self.memory, self.reload) != (AUTO, AUTO, None))
 
     def made(self, engine: FoldEngine) -> FoldEngine:
         """Return a Fold with the multipliers, memory and registers that suit it; the first of equal ones.
@@ -50,7 +71,7 @@ class Making:
                 "multiplier: dsp, but all weights are -1, 0 or 1 and need no multiplier",
                 fix="leave multiplier out, or set it to lut",
             )
-        if self.memory == "block_rom" and engine.words == 1:
+        if self.memory == "block_rom" and engine.words == 1 and not engine.reloadable:
             raise ConfigError(
                 "weights: block_rom, but all of them are read in every clock: constants need no memory",
                 fix="give the layer a reuse_factor of 2 or more, or leave weights out",

@@ -33,9 +33,12 @@ def synthesized(one: FoldEngine, folder: Path, family: str = "xcup") -> Synthesi
     word = f"[{one.word_bits - 1}:0]"
     address = f"[{max(1, (one.words - 1).bit_length()) - 1}:0]"
     if one.reloadable:
-        writes = ", .weights_we_i, .weights_address_i, .weights_i, .weights_swap_i"
-        ports = f", weights_we_i, weights_swap_i, input wire logic {address} weights_address_i,"
-        ports += f" input wire logic {word} weights_i"
+        writes = "".join(f", .{port}" for port in one.ties())
+        ports = f", input wire logic [{one.n_out * one.acc_bits - 1}:0] bias_i"
+        ports += (
+            f", input wire logic bias_we_i, weights_we_i, weights_swap_i, input wire logic {word} weights_i"
+        )
+        ports += f", input wire logic {address} weights_address_i"
     else:
         ports, writes = "", "".join(f", .{port}({value})" for port, value in one.ties().items())
     top = folder / "top.sv"

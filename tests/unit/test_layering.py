@@ -19,7 +19,7 @@ FLOORS = (
     {"__init__"},
     {"arguments"},
     {"project"},
-    {"actions", "verification"},
+    {"actions", "verification", "reloading"},
     {"sources"},
     {"flow"},
     {"streamed"},
