@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.errors import L1mlError, nearest
-from l1ml.types.fixed import Quantizer
+from l1ml.types.fixed import FixedType, Quantizer
 from l1ml.types.timing import Clock
 
 AUTO = "auto"
@@ -147,6 +147,16 @@ def type_text(value: object) -> str:
     except L1mlError as error:
         raise WrongError(f": {error.what}") from None
     return value
+
+
+def plain_type(value: object) -> str:
+    """Return the text of a fixed-point type without rounding and overflow."""
+    text = type_text(value)
+    try:
+        FixedType.parse(text)
+    except L1mlError as error:
+        raise WrongError(f": {error.what}") from None
+    return text
 
 
 def input_type(value: object) -> str | dict[str, str]:

@@ -205,7 +205,7 @@ STRATEGIES = ("latency", "resource", "distributed_arithmetic")
 
 def _reloadable(value: object) -> bool | str:
     """Return true, false, or the type of the weights that can be loaded."""
-    return value if isinstance(value, bool) else checks.type_text(value)
+    return value if isinstance(value, bool) else checks.plain_type(value)
 
 
 MULTIPLIERS = ("auto", "lut", "dsp")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.config import ProjectConfig
-from l1ml.errors import ConfigError, InterfaceError, TimingError
+from l1ml.errors import InterfaceError, TimingError
 from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.primitives.move import Move
 from l1ml.graph.program import TensorProgram, TensorStep
@@ -23,16 +23,16 @@ from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
-from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
+from l1ml.pins import makings, pins
+from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.making import AUTO, Making, Reload
 from l1ml.plan.network import EngineNode, MapNode
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate
-from l1ml.types.fixed import Overflow, Quantizer, Rounding
+from l1ml.types.fixed import Overflow, Rounding
 from l1ml.types.timing import Clock, Latency
 
 MAX_LANES = 64
@@ -291,52 +291,6 @@ def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> 
         }
         for p in planner.front()
     ]
-
-
-def pins(config: ProjectConfig) -> dict[str, int]:
-    """Return the clocks per beat that the user asks for, by layer.
-
-    ``strategy: latency`` and ``distributed_arithmetic`` mean all products at once, as in hls4ml; ``resource`` folds by
-    the reuse factor.  A product at once that asks for multipliers or a memory is a Fold of one clock.
-
-    Raises:
-        ConfigError: shifts and adds have neither multipliers nor a memory.
-    """
-    found, asked = {}, makings(config)
-    for layer, given in config.plan.get("layers", {}).items():
-        reuse, strategy = given.get("reuse_factor"), given.get("strategy")
-        folded = layer in asked and asked[layer].least > 0
-        if folded and strategy == "distributed_arithmetic":
-            raise ConfigError(
-                "distributed_arithmetic builds products from shifts and adds: no multipliers, no memory of weights",
-                where=("plan", "layers", layer),
-                fix="leave out multiplier and weights, or take strategy: resource",
-            )
-        if strategy in ("latency", "distributed_arithmetic") or reuse == 1:
-            found[layer] = 1 if folded else PARALLEL
-        elif reuse is not None:
-            found[layer] = reuse
-    return found
-
-
-def makings(config: ProjectConfig) -> dict[str, Making]:
-    """Return what the user asks of multipliers and weights, by layer."""
-    return {
-        layer: Making(
-            given.get("multiplier", AUTO), given.get("weights", AUTO), _reload(given.get("reloadable"))
-        )
-        for layer, given in config.plan.get("layers", {}).items()
-        if "multiplier" in given or "weights" in given or given.get("reloadable")
-    }
-
-
-def _reload(asked: bool | str | None) -> Reload | None:
-    if not asked:
-        return None
-    if asked is True:
-        return Reload()
-    kind = Quantizer.parse(asked).type
-    return Reload(kind.width + (not kind.signed), kind.width - kind.integer)
 
 
 def with_interface(config: ProjectConfig) -> ProjectConfig:

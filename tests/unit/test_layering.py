@@ -23,6 +23,7 @@ FLOORS = (
     {"sources"},
     {"flow"},
     {"streamed"},
+    {"pins"},
     {"calibration"},
     {"report"},
     {"validate", "verify"},
