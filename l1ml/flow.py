@@ -219,7 +219,15 @@ def hardware_of(program: TensorProgram, config: ProjectConfig) -> tuple[str, str
 
     Raises:
         ModelError: the user insists on a parallel block that cannot be built.
+        ConfigError: what is asked for has no engines, and needs them.
     """
+    loaded = [name for name, given in config.plan.get("layers", {}).items() if given.get("reloadable")]
+    if loaded and config.hardware in ("none", "parallel"):
+        raise ConfigError(
+            f"reloadable weights need engines, and hardware: {config.hardware} has none",
+            where=("plan", "layers", loaded[0]),
+            fix="set hardware: streamed, or leave reloadable out",
+        )
     if config.hardware == "none":
         return "none", "hardware: none was asked for"
     reason = emulator_only.too_large(program)

@@ -7,7 +7,9 @@ can be written; then the block gives the codes of the new model, since it is the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,21 +80,24 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
     return found.writes(folds(second))
 
 
-def text(pairs: list[tuple[int, int]], found: AddressMap, digest: str) -> str:
+def text(pairs: Sequence[tuple[int, int]], manifest: Mapping[str, Any], model: str) -> str:
     """Return writes as a file for a script: ``ADDRESS DATA`` in hexadecimal, one per line, ``#`` before comments.
 
     Args:
-        pairs: (address, data).
-        found: the map.
-        digest: of the network that they make.
+        pairs: (address, data), as `writes` gives them.
+        manifest: of the project.
+        model: what is loaded, for people.
     """
-    wide = -(-found.address_bits // 4)
+    found = AddressMap.from_dict(manifest["weights"])
+    digits = -(-found.address_bits // 4)
     names = {r.base: f"# {r.layer} {r.holds}: {r.words} x {r.word_bits} bits" for r in found.regions}
-    lines = [f"# network {digest}", "# address data: 32-bit words, in this order; then swap"]
+    lines = [
+        f"# {Path(model).name} for {manifest['core_module']}, network {manifest['digest']['network']}",
+        "# address data, 32 bits each, in this order; then one clock of weights_swap_i",
+    ]
     for address, data in pairs:
-        if address in names:
-            lines.append(names[address])
-        lines.append(f"{address:0{wide}x} {data:08x}")
+        lines += [names[address]] if address in names else []
+        lines.append(f"{address:0{digits}x} {data:08x}")
     return "\n".join(lines) + "\n"
 
 

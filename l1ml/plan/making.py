@@ -10,9 +10,6 @@ from l1ml.plan import cost
 from l1ml.plan.fold import FoldEngine
 
 AUTO = "auto"
-MULTIPLIERS = (AUTO, "lut", "dsp")
-MEMORIES = (AUTO, "lut_rom", "block_rom")
-"""What a user may ask for."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class Making:
     """What is asked for one layer; `AUTO` takes the least share of the part.
 
     Args:
-        multiplier: one of `MULTIPLIERS`.
-        memory: of the weights, one of `MEMORIES`.
+        multiplier: ``lut`` or ``dsp``.
+        memory: of the weights, ``lut_rom`` or ``block_rom``.
         part: FPGA, for what is scarce.
         period_ns: of the clock; engines take their registers by it.
         reload: what can be loaded into it; None for weights that stay.

@@ -115,6 +115,12 @@ class _Layout(Accumulations):
             given.append(fixed)
         if isinstance(op, p.Rescale | p.Steps | p.Lookup):
             source = self.program.type_of(step.sources[0])
+            if self.reloads and _wider(body.type_of(given[0]), source):
+                raise ConfigError(
+                    "its table is made for the results of today's weights, and reloadable ones may give others",
+                    where=(step.layer,),
+                    fix="put a quantizer that saturates in front of it, or leave reloadable out",
+                )
             grid = self._same_grid(body, given[0], source, axes)
             if grid is None:
                 return None
@@ -298,6 +304,13 @@ class _Layout(Accumulations):
             assert self.reloads, "a result is finer than its type says"
             made = whole.tensor
         return self._flowing(Local(whole.raster, whole.shape, (), whole.body, made))
+
+
+def _wider(own: TensorType, given: TensorType) -> bool:
+    """Tell whether a tensor has values, or a grid, that another one does not have."""
+    most, least = (np.ldexp(n.astype(np.float64), -own.frac) for n in (own.hi, own.lo))
+    high, low = (np.ldexp(n.astype(np.float64), -given.frac) for n in (given.hi, given.lo))
+    return bool(most.max() > high.max() or least.min() < low.min() or own.max_frac > given.max_frac)
 
 
 def engine_lanes(lanes: int, stride: int) -> int:
