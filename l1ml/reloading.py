@@ -62,7 +62,7 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
             fix="set reloadable: true for a layer under plan.layers, and convert again",
         )
     found = AddressMap.from_dict(facts)
-    first, record = _laid_out(project, facts["choices"])
+    first, record = laid_out(project, facts["choices"])
     if _ports(program) != _ports(project.program):
         raise ConfigError(
             "the model has other inputs or outputs than the block",
@@ -71,7 +71,7 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
     if facts["choices"]["outputs"] is not None:
         program = streamed.on_grids(program, [_kind(data) for data in facts["choices"]["outputs"]])
     try:
-        second = lay_out(program, _raster(facts["choices"]), Again(program, record, first))
+        second = lay_out(program, raster_of(facts["choices"]), Again(program, record, first))
     except L1mlError as error:
         raise ConfigError(
             f"the model does not fit the block: {error.what}", where=error.where, fix=error.fix
@@ -114,18 +114,19 @@ def _kind(data: dict[str, Any] | None) -> TensorType | None:
     )
 
 
-def _raster(chosen: dict[str, Any]) -> Raster:
+def raster_of(chosen: dict[str, Any]) -> Raster:
+    """Return how the input of a block arrives."""
     return Raster(*(int(n) for n in chosen["raster"]))
 
 
-def _laid_out(project: Project, chosen: dict[str, Any]) -> tuple[EngineNetwork, Recorded]:
+def laid_out(project: Project, chosen: dict[str, Any]) -> tuple[EngineNetwork, Recorded]:
     """Return the engines of the project, laid out once more, and the choices behind them."""
     config = streamed.with_interface(ProjectConfig.from_mapping(read_yaml(project.root / CONFIG)))
     config = flow.with_link_clock(config)
     goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
     slices, split = ({int(k): int(n) for k, n in chosen[key].items()} for key in ("slices", "split"))
     record = Recorded(choices(project.program, goal, slices, split))
-    network = lay_out(project.program, _raster(chosen), record)
+    network = lay_out(project.program, raster_of(chosen), record)
     planned = [node.get("parameters") for node in project.manifest["plan"]]
     made = [node.engine.parameters() if isinstance(node, EngineNode) else None for node in network.nodes]
     pairs = zip(network.nodes, planned, made, strict=len(planned) == len(made))
