@@ -122,19 +122,29 @@ def of_fold(engine: FoldEngine, style: str, rom: str) -> Resources:
 
 
 def _memory(engine: FoldEngine, rom: str) -> Resources:
-    """Return what the weights take: constants, a ROM, or a RAM of two banks."""
+    """Return what the weights take: constants, a ROM, or with the biases RAMs of two banks."""
     bits, words = engine.word_bits, engine.words
     if engine.reloadable:
         words = 2 << max(1, (words - 1).bit_length())
     elif words == 1:
         return Resources()
-    if rom == "block":
-        return Resources(0, 0, 0, blocks(words, bits))
     deep = -(-words // RAM_DEPTH)
     if not engine.reloadable:
-        return Resources(int(bits * (deep + 0.2 * (deep - 1))), bits)
+        lut = int(bits * (deep + 0.2 * (deep - 1)))
+        return Resources(0, 0, 0, blocks(words, bits)) if rom == "block" else Resources(lut, bits)
+    if rom == "block":
+        return of_port(engine) + Resources(0, 0, 0, blocks(words, bits))
     each = 0.58 if words <= RAM_DEPTH // 2 else 1.15
-    return Resources(int(bits * (each * deep + 0.6 * (deep - 1))), bits)
+    return of_port(engine) + Resources(int(bits * (each * deep + 0.6 * (deep - 1))), bits)
+
+
+def of_port(engine: FoldEngine) -> Resources:
+    """Return what reloadable weights take beside their memory: the memory of the biases, and the write port.
+
+    The port is one for all engines; here each pays for it.
+    """
+    biases = engine.n_out * engine.acc_bits
+    return Resources(int(0.58 * biases) + 40, biases + max(engine.word_bits, biases))
 
 
 def blocks(words: int, bits: int) -> float:

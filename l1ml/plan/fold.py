@@ -157,10 +157,11 @@ class FoldEngine:
             input_signed: whether inputs are two's complement.
             bias: codes added to every result, (outputs,); None for zeros.
         """
-        w = weights.astype(object)  # sums of any size
+        small = int(np.abs(weights).max()) < 1 << 40  # then the sums over inputs fit 64 bits
+        w = weights if small else weights.astype(object)
         low = -(1 << (input_bits - 1)) if input_signed else 0
         high = low + (1 << input_bits) - 1
-        above, below = np.maximum(w, 0).sum(axis=(0, 1)), np.minimum(w, 0).sum(axis=(0, 1))
+        above, below = (f(w, 0).sum(axis=(0, 1)).astype(object) for f in (np.maximum, np.minimum))
         offset = np.zeros(w.shape[2], dtype=object) if bias is None else bias.astype(object)
         largest = int(max(above * high + below * low + offset))
         smallest = int(min(above * low + below * high + offset))

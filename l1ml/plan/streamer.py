@@ -125,6 +125,8 @@ class _Layout(Accumulations):
             if grid is None:
                 return None
             given[0] = grid
+        if self.reloads and _changes_nothing(op, body.type_of(given[0])):
+            return Local(raster, tuple(full), axes, body, given[0])
         steps = len(body.steps)
         try:
             tensor = self._added(body, op, tuple(given))
@@ -304,6 +306,14 @@ class _Layout(Accumulations):
             assert self.reloads, "a result is finer than its type says"
             made = whole.tensor
         return self._flowing(Local(whole.raster, whole.shape, (), whole.body, made))
+
+
+def _changes_nothing(op: p.Primitive, kind: TensorType) -> bool:
+    """Tell whether a quantizer holds all that comes, as the one that only names the type of an output does."""
+    if not isinstance(op, p.Requantize) or op.overflow is not Overflow.SAT:
+        return False
+    made = op.infer(kind)
+    return all(np.array_equal(getattr(made, n), getattr(kind, n)) for n in ("lo", "hi", "frac"))
 
 
 def _wider(own: TensorType, given: TensorType) -> bool:
