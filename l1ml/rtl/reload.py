@@ -281,6 +281,7 @@ class ReloadPrinter:
                 "Words": _list(region.words for region in regions),
                 "Chunks": _list(region.chunks for region in regions),
                 "Starts": _list(starts),
+                "Latest": max(starts),
             },
             "reload",
             {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from l1ml.graph.model import Model
 from l1ml.links.spec import Role
 from l1ml.links.words import decode, encode
 from l1ml.project import Project
+from l1ml.synth.yosys import synthesize
 from l1ml.validate.core import rtl_sources
 from l1ml.validate.replay import LinkSimulation, flat
 
@@ -209,3 +211,14 @@ def test_what_is_ignored_is_told(blocks: dict[str, Block], builds: Path) -> None
         out = link.harness.run(rows)
         assert out[-1, layout.column("out", Role.WEIGHTS_ERROR)] == told, name
         assert (not np.array_equal(decode(layout, out).codes, block.codes[0])) == seen, name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="pyosys is not installed")
+def test_synthesis_takes_what_the_plan_says(blocks: dict[str, Block], builds: Path) -> None:
+    """Yosys leaves products of so few bits in LUTs, whatever is asked for."""
+    facts = blocks["dense"].made.manifest
+    made = synthesize(list(rtl_sources(facts, blocks["dense"].made.root)), facts["top_module"], builds)
+    assert made.bram == facts["estimate"]["bram"] == 1
+    assert facts["estimate"]["lut"] == pytest.approx(made.lut, rel=0.15)
+    assert facts["estimate"]["ff"] == pytest.approx(made.ff, rel=0.15)

@@ -24,7 +24,8 @@ module l1ml_reload #(
   parameter logic [Regions*32-1:0] First  = '0, // word of the whole map that a region begins with
   parameter logic [Regions*32-1:0] Words  = '0, // of a region
   parameter logic [Regions*32-1:0] Chunks = '0, // of its words
-  parameter logic [Engines*32-1:0] Starts = '0  // clocks from an event's first beat to its start at an engine
+  parameter logic [Engines*32-1:0] Starts = '0, // clocks from an event's first beat to its start at an engine
+  parameter int unsigned Latest = 0 // the largest of them
 ) (
   input  wire logic                       clk_i,
   input  wire logic                       rst_i,
@@ -42,16 +43,7 @@ module l1ml_reload #(
   output logic [Engines-1:0]              swap_o
 );
 
-  function automatic int unsigned latest();
-    int unsigned most = 0;
-    for (int unsigned k = 0; k < Engines; k++) begin
-      if (Starts[k*32+:32] > most) most = Starts[k*32+:32];
-    end
-    return most;
-  endfunction
-
   localparam int unsigned WordChunks = (WordBits + 31) / 32;
-  localparam int unsigned Latest = latest();
   localparam int unsigned AgeBits = (Latest > 2) ? $clog2(Latest) : 1;
 
   // Writes, registered once.
@@ -89,7 +81,9 @@ module l1ml_reload #(
 
     logic store_q;
 
-    always_ff @(posedge clk_i) store_q <= we_q & hit[r] & (chunk == Chunks[r*32+:32] - 1);
+    always_ff @(posedge clk_i) begin
+      store_q <= we_q & hit[r] & (chunk == Chunks[r*32+:32] - 1) & ~rst_i;
+    end
 
     assign we_o[r] = store_q & ~rst_i; // nothing that was there before a reset is written in it
 
