@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.config import ProjectConfig
-from l1ml.errors import InterfaceError, TimingError
+from l1ml.errors import ConfigError, InterfaceError, TimingError
 from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.primitives.move import Move
 from l1ml.graph.program import TensorProgram, TensorStep
@@ -140,6 +140,11 @@ def plan(
         except (TimingError, InterfaceError) as error:
             reasons.append(f"{raster}: {error.what}")
             last = error
+        except ConfigError as error:  # a product that can be folded once a whole event is split
+            if raster.beats > 1 or raster.whole:
+                raise
+            reasons.append(f"{raster}: {error.what}")
+            last = TimingError(error.what, where=error.where, fix=error.fix)
     if len(reasons) == 1:
         raise last
     shown = reasons if len(reasons) <= 6 else [*reasons[:3], "...", *reasons[-3:]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 from l1ml import reloading
 from l1ml.cosim.lint import lint
 from l1ml.graph.emulate import Emulator
-from l1ml.graph.model import Model
+from l1ml.graph.model import GlobalPool, Model
 from l1ml.links.spec import Role
 from l1ml.links.words import decode, encode
 from l1ml.project import Project
 from l1ml.synth.yosys import synthesize
+from l1ml.types.fixed import Quantizer
 from l1ml.validate.core import rtl_sources
 from l1ml.validate.replay import LinkSimulation, flat
 
@@ -48,16 +50,27 @@ def dense(seed: int) -> Model:
 
 
 def cnn(seed: int) -> Model:
-    """A convolution that stays; a dense layer over all positions and another one that change."""
-    fixed, m = Maker(5, 6, 2, seed=1), Maker(5, 6, 2, seed=seed)
-    fixed.conv((2, 2), 2, 3)
-    m.layers, m.last = fixed.layers, fixed.last
+    """A convolution, a dense layer over all positions and another one."""
+    m = Maker(5, 6, 2, seed=seed)
+    m.conv((2, 2), 2, 3)
     m.act()
     m.flatten(60)
     m.dense(60, 5)
     m.act()
     m.dense(5, 2)
     return m.done()
+
+
+def particles(seed: int) -> Model:
+    """A layer for every particle, and one that stays behind their sum."""
+    m, fixed = Maker(5, 3, seed=seed), Maker(5, 3, seed=1)
+    m.dense(3, 4)
+    m.act()
+    m.add(GlobalPool("sum", (m.last,), "sum"))
+    fixed.layers, fixed.last = m.layers, m.last
+    fixed.act(Quantizer.parse("ufixed<6,4,RND_CONV,SAT>"))
+    fixed.dense(4, 3)
+    return fixed.done()
 
 
 LOADED = {"reloadable": "fixed<4,2>"}
@@ -76,7 +89,13 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "cnn": (
         cnn,
         {
-            "interface": "axis", "plan": {"lanes": 1, "layers": {"fc4": LOADED, "fc6": LOADED}},
+            "interface": "axis", "plan": {"lanes": 1, "layers": {"conv1": LOADED, "fc4": LOADED, "fc6": LOADED}},
+        },
+    ),
+    "particles": (
+        particles,
+        {
+            "interface": "parallel", "plan": {"interval": 16, "layers": {"fc1": LOADED}},
         },
     ),
 }  # fmt: skip
@@ -113,8 +132,17 @@ def of_case(case: str, folder: Path) -> Block:
     return Block(made, codes, [reloading.of_program(project, p) for p in (trained, other)])
 
 
-def play(one: Block, link: LinkSimulation, seed: int) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-    """Write and swap at random; return codes expected and found, what was decoded, and the sampled rows."""
+def play(
+    one: Block, link: LinkSimulation, seed: int, broken: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
+    """Write and swap at random; return codes expected and found, what was decoded, and the sampled rows.
+
+    Args:
+        one: the block.
+        link: it, compiled.
+        seed: of what is written when.
+        broken: events with a gap inside, of which nothing must come.
+    """
     layout, rng = link.layout, np.random.default_rng(seed)
     traffic = encode(layout, one.made.codes, tail_cycles=one.made.manifest["latency"]["cycles"] + 40)
     rows = traffic.rows.copy()
@@ -137,9 +165,14 @@ def play(one: Block, link: LinkSimulation, seed: int) -> tuple[np.ndarray, np.nd
             rows[clock, at[Role.WEIGHTS_SWAP]] = 1
         expected[begins >= clock + SETTLE] = one.codes[model][begins >= clock + SETTLE]
         clock += done
+    for event in broken:
+        at_gap = traffic.first_word_cycle[event] + int(
+            rng.integers(1, layout.frame_words - 1)
+        )  # the last word ends a packet
+        rows[at_gap, layout.column("in", Role.VALID)] = 0
     out = link.harness.run(rows, seed=seed)
     found = decode(layout, out)
-    return expected, found.codes, found, out
+    return np.delete(expected, broken, axis=0), found.codes, found, out
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -159,6 +192,17 @@ def test_events_see_one_model_or_the_other(
         assert min(both) > 0.1, "both models are in use"
         assert max(both) < 0.9
     assert (block.codes[0] != block.codes[1]).any(axis=1).mean() > 0.8
+
+
+def test_a_broken_event_takes_no_other_along(blocks: dict[str, Block], builds: Path) -> None:
+    """Also where it is the one that would be the first, or the last, with some weights."""
+    block = blocks["cnn"]
+    link = LinkSimulation(block.made.manifest, block.made.root, builds, fast="-O0")
+    for seed in range(6):
+        broken = np.flatnonzero(np.random.default_rng(seed).random(EVENTS) < 0.4)
+        expected, codes, found, _ = play(block, link, seed, list(broken))
+        assert np.array_equal(codes, expected)
+        assert "valid_gap" in found.errors
 
 
 MUTANTS = {
