@@ -62,14 +62,14 @@ def cnn(seed: int) -> Model:
 
 
 def particles(seed: int) -> Model:
-    """A layer for every particle, and one that stays behind their sum."""
+    """A layer for every particle, and one that stays behind their sum: every word is one write."""
     m, fixed = Maker(5, 3, seed=seed), Maker(5, 3, seed=1)
-    m.dense(3, 4)
+    m.dense(3, 2)
     m.act()
     m.add(GlobalPool("sum", (m.last,), "sum"))
     fixed.layers, fixed.last = m.layers, m.last
     fixed.act(Quantizer.parse("ufixed<6,4,RND_CONV,SAT>"))
-    fixed.dense(4, 3)
+    fixed.dense(2, 3)
     return fixed.done()
 
 
@@ -126,9 +126,8 @@ def of_case(case: str, folder: Path) -> Block:
     trained, other = (networks.program(net(seed), "fixed<5,2>") for seed in (15, 99))
     project = Project.load(made.root)
     raw = flat(Emulator(other).codes(made.inputs))
-    frac = [int(made.program.type_of(t).frac.max()) for _, t in made.program.outputs]
-    (own,) = (other.type_of(t).frac.ravel() for _, t in other.outputs)
-    codes = [made.expected, raw << (frac[0] - own)]
+    grid, own = (p.type_of(p.outputs[0][1]).frac.ravel() for p in (made.program, other))
+    codes = [made.expected, raw << (grid - own)]
     return Block(made, codes, [reloading.of_program(project, p) for p in (trained, other)])
 
 

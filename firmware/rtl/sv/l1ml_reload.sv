@@ -54,7 +54,9 @@ module l1ml_reload #(
   logic [31:0] number; // of the word in the map
   logic [31:0] chunk; // of the word
   logic [Regions-1:0] hit;
+  logic unused_data; // the upper bits, where all words are short
 
+  assign unused_data = ^data_q;
   assign number = 32'(address_q[AddressBits-1:ChunkBits]);
 
   if (ChunkBits == 0) begin : gen_whole
