@@ -107,3 +107,18 @@ def plan_arguments(sub: argparse.ArgumentParser) -> None:
     text = "plan for other latencies, too: the trade-off curve, as a table and a plot in PRJ/reports"
     sub.add_argument("--front", action="store_true", help=text)
     sub.add_argument("--json", type=Path, metavar="F", help="write plan and curve as JSON too")
+
+
+def weights_arguments(sub: argparse.ArgumentParser) -> None:
+    """Add those of ``l1ml weights``."""
+    project_argument(sub)
+    add = sub.add_argument
+    add("--model", required=True, metavar="M", help="retrained model of the same architecture")
+    add("--weights", metavar="W", help="weights, where the model file is architecture only")
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="W.txt",
+        help="file to write: address and data, line by line",
+    )

@@ -8,14 +8,14 @@ import copy
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from l1ml.errors import L1mlError, nearest
-from l1ml.types.fixed import Quantizer
+from l1ml.types.fixed import FixedType, Quantizer
 from l1ml.types.timing import Clock
 
 AUTO = "auto"
@@ -69,6 +69,11 @@ def matching(pattern: str, allowed: str) -> Callable[[object], str]:
         return value
 
     return check
+
+
+def one_of(words: Sequence[str]) -> Callable[[object], str]:
+    """Return the check of one of some words."""
+    return matching("|".join(words), " or ".join(words))
 
 
 def path(value: object) -> str:
@@ -142,6 +147,16 @@ def type_text(value: object) -> str:
     except L1mlError as error:
         raise WrongError(f": {error.what}") from None
     return value
+
+
+def plain_type(value: object) -> str:
+    """Return the text of a fixed-point type without rounding and overflow."""
+    text = type_text(value)
+    try:
+        FixedType.parse(text)
+    except L1mlError as error:
+        raise WrongError(f": {error.what}") from None
+    return text
 
 
 def input_type(value: object) -> str | dict[str, str]:

@@ -204,6 +204,17 @@ def _plan(args: argparse.Namespace) -> int:
     return PASSED
 
 
+def _weights(args: argparse.Namespace) -> int:
+    from l1ml import reloading
+    from l1ml.project import Project
+
+    project = Project.load(args.project)
+    pairs = project.weights(args.model, args.weights)
+    args.output.write_text(reloading.text(pairs, project.manifest, str(args.model)), encoding="utf-8")
+    _say(args, f"{args.output}: {len(pairs)} writes; after them one clock of weights_swap_i")
+    return PASSED
+
+
 def _gate(args: argparse.Namespace) -> int:
     from l1ml.project import Project
 
@@ -313,6 +324,12 @@ _COMMANDS: dict[
             "l1ml verify --model tagger.h5 --input-type 'fixed<14,4>' --events events.h5 --python venv/bin/python",
             "l1ml verify --project prj --python venv/bin/python --json verify.json",
         ),
+    ),
+    "weights": (
+        _weights,
+        arguments.weights_arguments,
+        "write what loads a retrained model into a block with reloadable weights: addresses and data",
+        ("l1ml weights --project prj --model retrained.h5 --output weights.txt",),
     ),
     "gate": (
         _gate,

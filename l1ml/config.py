@@ -77,8 +77,8 @@ class ProjectConfig:
             positions and clocks of an event, ``none`` only the emulator; ``auto`` takes ``parallel`` where the
             network is small enough, else ``streamed``.
         plan: how events are streamed: ``lanes`` (positions per beat of the input), ``interval`` (clocks between two
-            events, where the link would allow more) and, per layer under ``layers``, ``reuse_factor`` or ``strategy``;
-            what is not given is planned.
+            events, where the link would allow more) and, per layer under ``layers``, ``reuse_factor`` or ``strategy``,
+            ``multiplier``, ``weights`` and ``reloadable``; what is not given is planned.
         strict: True refuses a network in which a real-valued layer (a normalization without a quantizer) feeds
             another one; False rounds its result as finely as float32 does and notes that as an approximation.
         keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).
@@ -203,15 +203,26 @@ STRATEGIES = ("latency", "resource", "distributed_arithmetic")
 """hls4ml's words: all products at once in LUTs, folded, or all at once by shifts and adds."""
 
 
+def _reloadable(value: object) -> bool | str:
+    """Return true, false, or the type of the weights that can be loaded."""
+    return value if isinstance(value, bool) else checks.plain_type(value)
+
+
+MULTIPLIERS = ("auto", "lut", "dsp")
+MEMORIES = ("auto", "lut_rom", "block_rom")
+"""What multiplies in a folded product, and where its weights lie."""
+
+
 def _strategy(value: object) -> str:
-    return checks.matching("|".join(STRATEGIES), " or ".join(STRATEGIES))(str(value).lower())
+    return checks.one_of(STRATEGIES)(str(value).lower())
 
 
 _plan = checks.keyed({
     "lanes": checks.whole(1, 4096),
     "interval": checks.whole(1, 1 << 20),
     "layers": checks.by_name(checks.keyed({
-        "reuse_factor": checks.whole(1, 1 << 20), "strategy": _strategy,
+        "reuse_factor": checks.whole(1, 1 << 20), "strategy": _strategy, "multiplier": checks.one_of(MULTIPLIERS),
+        "weights": checks.one_of(MEMORIES), "reloadable": _reloadable,
     })),
 })  # fmt: skip
 _CHECKS: dict[str, Callable[[object], Any]] = {

@@ -23,11 +23,12 @@ from l1ml.errors import ConfigError, ModelError, TimingError
 from l1ml.graph import build
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
-from l1ml.rtl import emulator_only, engines, manifest, project, streamed_manifest, wrapper
+from l1ml.rtl import emulator_only, engines, manifest, project, reload, streamed_manifest, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
@@ -141,7 +142,18 @@ def _streamed(
     config = with_link_clock(streamed.with_interface(options))
     ins, outs = elements(program)
     block = streamed.plan(program, config, ins, outs)
-    layout, timed = block.layout, block.plan.timed
+    kinds, outputs = streamed.output_types(block, program), None
+    if kinds is not None:  # weights to come may give wider results than those of today
+        program = streamed.on_grids(program, kinds)
+        outputs = [
+            program.type_of(t) if k is None else k for k, (_, t) in zip(kinds, program.outputs, strict=True)
+        ]
+        outs = _output_elements([(n, kind) for (n, _), kind in zip(program.outputs, outputs, strict=True)])
+        block = streamed.plan(program, config, ins, outs)
+        texts = {**texts, "network.json": program.dumps()}
+    timed = block.plan.timed
+    memories = reload.address_map(timed.network)
+    layout = block.layout if memories is None else reload.behind(block.layout, memories)
     core = Core(f"{config.name}_core", (), program.digest)
     top = f"{config.name}_{config.interface}"
     names = engines.StreamedCore(core.module, core.digest, config.clock_mhz, layout.link_cycles)
@@ -173,8 +185,14 @@ def _streamed(
         files=project.digests(files),
         tools=tool_versions(),
         softmax=frozenset(softmax_outputs(model)),
+        outputs=outputs,
+        weights=None
+        if memories is None
+        else {**memories.to_dict(), "choices": streamed.choices(block, kinds)},
     )
     written = {**files, **_constraints(top, config, layout, files), **texts}
+    if memories is not None:
+        written[reload.GUIDE] = reload.guide(memories)
     return project.write(output_dir, written, options.to_mapping(), streamed_manifest.build(facts))
 
 
@@ -201,7 +219,15 @@ def hardware_of(program: TensorProgram, config: ProjectConfig) -> tuple[str, str
 
     Raises:
         ModelError: the user insists on a parallel block that cannot be built.
+        ConfigError: what is asked for has no engines, and needs them.
     """
+    loaded = [name for name, given in config.plan.get("layers", {}).items() if given.get("reloadable")]
+    if loaded and config.hardware in ("none", "parallel"):
+        raise ConfigError(
+            f"reloadable weights need engines, and hardware: {config.hardware} has none",
+            where=("plan", "layers", loaded[0]),
+            fix="set hardware: streamed, or leave reloadable out",
+        )
     if config.hardware == "none":
         return "none", "hardware: none was asked for"
     reason = emulator_only.too_large(program)
@@ -318,11 +344,12 @@ def link(program: TensorProgram, config: ProjectConfig) -> LinkLayout:
 def elements(program: TensorProgram) -> tuple[list[Element], list[Element]]:
     """Return the elements of inputs and outputs as fields of a link."""
     ins = _elements([(p.name, p.type) for p in program.inputs])
-    outs = _elements([(n, program.type_of(t)) for n, t in program.outputs])
-    return (
-        [Element(name, kind.width, kind.signed) for name, kind in ins],
-        [Element(name, max(1, kind.width), kind.signed) for name, kind in outs],
-    )
+    outs = [(n, program.type_of(t)) for n, t in program.outputs]
+    return [Element(name, kind.width, kind.signed) for name, kind in ins], _output_elements(outs)
+
+
+def _output_elements(ports: list[tuple[str, TensorType]]) -> list[Element]:
+    return [Element(name, max(1, kind.width), kind.signed) for name, kind in _elements(ports)]
 
 
 def _elements(ports: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

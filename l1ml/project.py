@@ -305,6 +305,21 @@ class Project:
             max_events=max_events,
         )
 
+    def weights(self, model: Any, weights: str | os.PathLike[str] | None = None) -> list[tuple[int, int]]:
+        """Return (address, data) of every write that loads a retrained model into a block with reloadable weights.
+
+        Args:
+            model: path of the model file, or a live Keras model, of the same architecture.
+            weights: path of the weights, where the file is architecture only.
+
+        Raises:
+            ConfigError: nothing is reloadable, or the model differs in what is not; names layers and numbers.
+        """
+        from l1ml import reloading  # the planner loads only when it is used
+
+        self._need_hardware()
+        return reloading.writes(self, model, None if weights is None else os.fspath(weights))
+
     def gate(self, budget: str | os.PathLike[str], junit: str | os.PathLike[str] | None = None) -> Verdict:
         """Check the project and its last verdict against a budget file."""
         from l1ml import actions  # matplotlib and the simulators load only when they are used

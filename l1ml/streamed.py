@@ -14,20 +14,25 @@ from typing import Any
 import numpy as np
 
 from l1ml.config import ProjectConfig
-from l1ml.errors import InterfaceError, TimingError
+from l1ml.errors import ConfigError, InterfaceError, TimingError
+from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.primitives.move import Move
-from l1ml.graph.program import TensorProgram
+from l1ml.graph.program import TensorProgram, TensorStep
+from l1ml.graph.tensor import TensorType
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
-from l1ml.plan.choose import PARALLEL, Goal, Plan, Planner, rasters
+from l1ml.pins import makings, pins
+from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
+from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate
+from l1ml.types.fixed import Overflow, Rounding
 from l1ml.types.timing import Clock, Latency
 
 MAX_LANES = 64
@@ -135,6 +140,11 @@ def plan(
         except (TimingError, InterfaceError) as error:
             reasons.append(f"{raster}: {error.what}")
             last = error
+        except ConfigError as error:  # a product that can be folded once a whole event is split
+            if raster.beats > 1 or raster.whole:
+                raise
+            reasons.append(f"{raster}: {error.what}")
+            last = TimingError(error.what, where=error.where, fix=error.fix)
     if len(reasons) == 1:
         raise last
     shown = reasons if len(reasons) <= 6 else [*reasons[:3], "...", *reasons[-3:]]
@@ -192,8 +202,13 @@ def _planner(
     budget = config.latency_budget_ns
     around = layout.collect_cycles + layout.emit_cycles
     limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
-    goal = Goal(layout.link_cycles, limit, config.part, 1e3 / config.clock_mhz, pins(config))
-    return Planner(program, raster, arrivals, goal, workshop.measure, workshop.resources)
+    wanted = goal(config, layout.link_cycles, limit)
+    return Planner(program, raster, arrivals, wanted, workshop.measure, workshop.resources)
+
+
+def goal(config: ProjectConfig, interval: int, latency: int | None) -> Goal:
+    """Return what a plan must keep, for clocks between two events and clocks of latency."""
+    return Goal(interval, latency, config.part, 1e3 / config.clock_mhz, pins(config), makings(config))
 
 
 def _slower(
@@ -283,25 +298,59 @@ def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> 
     ]
 
 
-def pins(config: ProjectConfig) -> dict[str, int]:
-    """Return the clocks per beat that the user asks for, by layer.
-
-    ``strategy: latency`` and ``distributed_arithmetic`` mean all products at once, as in hls4ml; ``resource`` folds by
-    the reuse factor.
-    """
-    found = {}
-    for layer, given in config.plan.get("layers", {}).items():
-        reuse, strategy = given.get("reuse_factor"), given.get("strategy")
-        if strategy in ("latency", "distributed_arithmetic") or reuse == 1:
-            found[layer] = PARALLEL
-        elif reuse is not None:
-            found[layer] = reuse
-    return found
-
-
 def with_interface(config: ProjectConfig) -> ProjectConfig:
     """Return the options with the link that suits a streamed event where none is asked for."""
     return replace(config, interface="axis") if config.interface == "auto" else config
+
+
+def output_types(block: Streamed, program: TensorProgram) -> list[TensorType | None] | None:
+    """Return the types of the outputs that are not those of the network in hardware; None where all are.
+
+    They differ where an output comes from weights that can be replaced.
+    """
+    network = block.plan.timed.network
+    if not any(isinstance(n, EngineNode) and getattr(n.engine, "reloadable", False) for n in network.nodes):
+        return None
+    given = [program.type_of(tensor) for _, tensor in program.outputs]
+    made = [network.streams[s].type.reshaped(t.shape) for s, t in zip(network.outputs, given, strict=True)]
+    names = ("lo", "hi", "frac")
+    same = [
+        all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
+        for a, b in zip(given, made, strict=True)
+    ]
+    return None if all(same) else [None if s else kind for s, kind in zip(same, made, strict=True)]
+
+
+def on_grids(program: TensorProgram, kinds: Sequence[TensorType | None]) -> TensorProgram:
+    """Return a network whose outputs are on the grids of some types, which hold them; None leaves one as it is."""
+    steps, outputs = list(program.steps), []
+    for (name, tensor), kind in zip(program.outputs, kinds, strict=True):
+        if kind is None:
+            outputs.append((name, tensor))
+            continue
+        op = Requantize(kind.lo, kind.hi, kind.frac, Rounding.TRN, Overflow.SAT)
+        steps.append(TensorStep(op, (tensor,), name, op.infer(program.type_of(tensor))))
+        outputs.append((name, len(program.inputs) + len(steps) - 1))
+    return replace(program, steps=tuple(steps), outputs=tuple(outputs))
+
+
+def choices(block: Streamed, kinds: Sequence[TensorType | None] | None) -> dict[str, Any]:
+    """Return what the plan chose as plain data, to lay it out once more.
+
+    Args:
+        block: the planned block.
+        kinds: types of its outputs, as `output_types` gives them.
+    """
+    return {
+        "raster": [block.raster.rows, block.raster.columns, block.raster.lanes],
+        "slices": {str(step): n for step, n in block.plan.slices.items()},
+        "split": {str(step): n for step, n in block.plan.split.items()},
+        "outputs": None if kinds is None else [None if kind is None else _plain(kind) for kind in kinds],
+    }
+
+
+def _plain(kind: TensorType) -> dict[str, Any]:
+    return {"shape": list(kind.shape), **{n: getattr(kind, n).ravel().tolist() for n in ("lo", "hi", "frac")}}
 
 
 def describe(block: Streamed) -> list[dict[str, Any]]:
@@ -329,5 +378,7 @@ def describe(block: Streamed) -> list[dict[str, Any]]:
         paces = [wait.pace for wait in timed.waits[number] if wait.pace is not None]
         if paces:
             entry["pace"] = paces[0].parameters()
+        if isinstance(made, FoldEngine):
+            entry |= {"multiplier": made.multiplier, "weights": made.memory()}
         out.append(entry)
     return out

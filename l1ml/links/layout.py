@@ -165,6 +165,11 @@ class LinkLayout:
         return next(port.name for port in self.ports if port.role is Role.RESET)
 
     @property
+    def reloads(self) -> bool:
+        """Whether weights can be replaced through ports of the wrapper."""
+        return any(port.role is Role.WEIGHTS_WRITE for port in self.ports)
+
+    @property
     def in_chunks(self) -> int:
         """64-bit columns of an input row."""
         return sum(port.chunks for port in self.data_ports("in"))

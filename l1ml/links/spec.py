@@ -43,6 +43,12 @@ class Role(Enum):
     READY = "ready"
     ERROR = "error"
     ERROR_LINK = "error_link"
+    WEIGHTS_WRITE = "weights_write"
+    WEIGHTS_ADDRESS = "weights_address"
+    WEIGHTS_DATA = "weights_data"
+    WEIGHTS_SWAP = "weights_swap"
+    WEIGHTS_BUSY = "weights_busy"
+    WEIGHTS_ERROR = "weights_error"
 
 
 @dataclass(frozen=True, slots=True)

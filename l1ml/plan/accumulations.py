@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorStep
 from l1ml.plan.beat import on_beats
@@ -16,12 +17,15 @@ from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
 from l1ml.plan.values import Fixed, Local, Mixed, Value
+from l1ml.types.arrays import IntArray
 
 
 class Accumulations(Bodies):
     """What needs an engine, on top of streams and bodies."""
 
     def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
+        if self.number in self.taken and isinstance(xs[0], Local):
+            return xs[0]
         if isinstance(step.op, p.ConstMatmul):
             return self._product(step.op, xs[0])
         if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
@@ -61,13 +65,39 @@ class Accumulations(Bodies):
         per_clock = self.choices.fold(self.number, (op.matrix.shape[0], op.matrix.shape[1]), 1)
         if per_clock is None:
             return self._mapped_as(op, x)
-        source = self._flowing(x)
-        node = fold_of(op, self.streams[source], op.matrix[None], per_clock, self.period_ns)
-        number = self._engine(
-            node.engine, source, Stream(x.raster, node.type), ups=node.ups, input_bits=node.input_bits,
+        number = self._folded(op, self._flowing(x), op.matrix[None], per_clock, x.raster)
+        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
+
+    def _folded(
+        self, op: p.ConstMatmul, source: int, weights: IntArray, per_clock: int, raster: Raster
+    ) -> int:
+        """Append a Fold; return the stream of its results."""
+        making = self.choices.making(self.number)
+        bias = None if making.reload is None else self._bias()
+        self.reloads = self.reloads or making.reload is not None
+        try:
+            node = fold_of(op, self.streams[source], weights, per_clock, making, bias)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=(self.layer, *error.where), fix=error.fix) from None
+        return self._engine(
+            node.engine, source, Stream(raster, node.type), ups=node.ups, input_bits=node.input_bits,
             result_bits=node.result_bits, drops=node.drops,
         )  # fmt: skip
-        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
+
+    def _bias(self) -> p.AddConst | None:
+        """Return the bias behind the product at hand, which then is part of it; None where there is none."""
+        product = self.number + len(self.program.inputs)
+        readers = [(n, step) for n, step in enumerate(self.program.steps) if product in step.sources]
+        if len(readers) != 1 or product in [tensor for _, tensor in self.program.outputs]:
+            return None
+        number, step = readers[0]
+        if not isinstance(step.op, p.AddConst) or step.layer != self.layer:
+            return None
+        rows = np.broadcast_to(step.op.constant, step.type.shape).reshape(-1, step.type.shape[-1])
+        if bool((rows != rows[0]).any()):
+            return None
+        self.taken.add(number)
+        return p.AddConst(rows[0], step.op.frac)
 
     def _mapped_as(self, op: p.ConstMatmul, x: Local) -> Local | None:
         body_op = on_beats(op, x.shape, x.axes)
@@ -94,14 +124,8 @@ class Accumulations(Bodies):
                     beat[position], lane[position] = b, k
         at = origin.position
         np.add.at(weights, (beat[at], lane[at], origin.inner), op.matrix)
-        source = self._flowing(base)
-        node = fold_of(
-            op, self.streams[source], weights.reshape(beats, lanes * inner, -1), per_clock, self.period_ns
-        )
-        number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
-            result_bits=node.result_bits, drops=node.drops,
-        )  # fmt: skip
+        slices = weights.reshape(beats, lanes * inner, -1)
+        number = self._folded(op, self._flowing(base), slices, per_clock, WHOLE)
         return self._on_stream(number, (op.matrix.shape[1],), ())
 
     def _reduced(self, op: p.Reduce, x: Local) -> Local | None:

@@ -26,16 +26,17 @@ class Bodies:
         program: the typed network.
         raster: how its input arrives.
         choices: what is folded and split.
-        period_ns: of the clock.
     """
 
-    def __init__(self, program: TensorProgram, raster: Raster, choices: Choices, period_ns: float) -> None:
-        self.program, self.choices, self.period_ns = program, choices, period_ns
+    def __init__(self, program: TensorProgram, raster: Raster, choices: Choices) -> None:
+        self.program, self.choices = program, choices
         self.streams: list[Stream] = []
         self.nodes: list[Node | Body] = []
         self.bodies: dict[tuple[int, ...], Body] = {}
         self.made: dict[tuple[int, int], int] = {}  # (body, tensor) -> stream
         self.wholes: dict[int, Local] = {}
+        self.taken: set[int] = set()  # steps that the engine of an earlier one does
+        self.reloads = False  # whether weights can be replaced
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))

@@ -9,7 +9,7 @@ lasts; then all steps are looked at again.  The same input gives the same plan.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from l1ml.errors import ConfigError, TimingError, nearest
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
+from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode, MapNode, Node
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
+from l1ml.plan.values import Choices
 from l1ml.types.arrays import IntArray
 
 SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
@@ -40,6 +42,7 @@ class Goal:
         part: FPGA, for what is scarce.
         period_ns: of the clock.
         pins: slices per layer that the user asks for; `PARALLEL` for all at once.
+        makings: how a layer's product is made, where the user says so.
     """
 
     interval: int
@@ -47,6 +50,11 @@ class Goal:
     part: str
     period_ns: float
     pins: Mapping[str, int] = field(default_factory=dict)
+    makings: Mapping[str, Making] = field(default_factory=dict)
+
+    def making(self, layer: str) -> Making:
+        """Return how the products of a layer are made."""
+        return replace(self.makings.get(layer, Making()), part=self.part, period_ns=self.period_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +88,8 @@ class Product:
     n_in: int
     n_out: int
     phases: int
+    least: int = PARALLEL
+    """Fewest clocks; `PARALLEL` where it need not be a Fold."""
 
 
 class _Chosen:
@@ -89,18 +99,22 @@ class _Chosen:
         self, program: TensorProgram, goal: Goal, slices: Mapping[int, int], split: Mapping[int, int]
     ) -> None:
         self.program, self.slices, self.given_split = program, slices, split
-        self.interval, self.pins = goal.interval, goal.pins
+        self.interval, self.pins, self.goal = goal.interval, goal.pins, goal
         self.products: dict[int, Product] = {}
         self.splits: dict[int, int] = {}
         self.loops: set[str] = set()
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         layer = self.program.steps[step].layer
-        self.products[step] = Product(step, layer, shape[0], shape[1], phases)
-        slices = self.slices.get(step, PARALLEL if phases == 1 else 1)
+        least = self.making(step).least if phases == 1 else 1
+        self.products[step] = Product(step, layer, shape[0], shape[1], phases, least)
+        slices = self.slices.get(step, least)
         if slices == PARALLEL:
             return None
         return max(1, -(-shape[0] // slices))
+
+    def making(self, step: int) -> Making:
+        return self.goal.making(self.program.steps[step].layer)
 
     def scan(self, step: int, steps: int) -> bool:
         self.loops.add(self.program.steps[step].layer)
@@ -109,6 +123,13 @@ class _Chosen:
     def split(self, step: int, positions: int) -> int | None:
         self.splits[step] = positions
         return self.given_split.get(step)
+
+
+def choices(
+    program: TensorProgram, goal: Goal, slices: Mapping[int, int], split: Mapping[int, int]
+) -> Choices:
+    """Return the choices of a plan that was found, to lay it out once more."""
+    return _Chosen(program, goal, slices, split)
 
 
 class Planner:
@@ -180,7 +201,7 @@ class Planner:
             return split
         for _ in range(32):  # a split changes what comes behind it
             chosen = _Chosen(self.program, self.goal, {}, split)
-            lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+            lay_out(self.program, self.raster, chosen)
             new = {
                 step: -(-positions // self.goal.interval)
                 for step, positions in chosen.splits.items()
@@ -194,12 +215,10 @@ class Planner:
 
     def _fastest(self, split: Mapping[int, int]) -> Plan:
         chosen = _Chosen(self.program, self.goal, {}, split)
-        lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+        lay_out(self.program, self.raster, chosen)
         self.products = chosen.products
         self._check_pins(chosen.loops)
-        slices = {
-            step: self._pinned(p, PARALLEL if p.phases == 1 else 1) for step, p in chosen.products.items()
-        }
+        slices = {step: self._pinned(p, p.least) for step, p in chosen.products.items()}
         made = self._made(slices, split)
         if made is None:
             assert self.why is not None
@@ -226,6 +245,12 @@ class Planner:
             f"{layer}: no product that can be folded; {nearest(layer, sorted({*sizes, *loops}))}"
             for layer in self.goal.pins
             if layer not in sizes and layer not in loops
+        ]
+        problems += [
+            f"{layer}: multiplier and weights are those of a product that can be folded; "
+            f"{'a recurrent layer has none' if layer in loops else nearest(layer, sorted(sizes))}"
+            for layer in self.goal.makings
+            if layer not in sizes and (layer in loops or layer not in self.goal.pins)
         ]
         problems += [
             f"{layer}: a reuse factor of {slices}, but a beat has {sizes[layer]} inputs; at most {sizes[layer]}"
@@ -270,7 +295,7 @@ class Planner:
                 continue
             now = plan.slices[step]
             for slices in SLICES:
-                if slices <= max(now, 1 if product.phases == 1 else 0) or slices > product.n_in:
+                if slices <= max(now, int(product.least == PARALLEL)) or slices > product.n_in:
                     continue
                 yield {**plan.slices, step: slices}
 
@@ -286,7 +311,7 @@ class Planner:
 
     def _build(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan:
         chosen = _Chosen(self.program, self.goal, slices, split)
-        network = lay_out(self.program, self.raster, chosen, self.goal.period_ns)
+        network = lay_out(self.program, self.raster, chosen)
         timed = time_network(network, self.arrivals, self.measure, self.goal.interval)
         if timed.interval > self.goal.interval:
             node = network.nodes[timed.slowest()]

@@ -21,6 +21,9 @@ from l1ml.plan.window import WindowEngine
 RAM_DEPTH = 64
 """Words of a LUT used as memory."""
 
+HALF_BLOCK = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""Words and their bits that half a block RAM, of 18 kbit, can hold."""
+
 BLOCK_BITS = 36_864
 BLOCK_WIDTH = 72
 BLOCK_DEPTH = 512
@@ -89,24 +92,72 @@ def _window(engine: WindowEngine) -> Resources:
 
 @of_engine.register
 def _fold(engine: FoldEngine) -> Resources:
-    weight_bits = 2 if engine.ternary else engine.weight_bits
-    product = engine.input_bits + weight_bits
-    multipliers = engine.n_out * engine.per_clock
-    rom = engine.word_bits * -(-engine.words // RAM_DEPTH) if engine.rom == "lut" else 0
-    bram = 0.0
-    if engine.rom == "block":
-        bram = -(-engine.word_bits // BLOCK_WIDTH) * max(1, -(-engine.words // BLOCK_DEPTH))
-    tree = engine.n_out * (engine.per_clock - 1) * product
+    return of_fold(engine, engine.style, engine.rom)
+
+
+def of_fold(engine: FoldEngine, style: str, rom: str) -> Resources:
+    """Return what a Fold takes with other multipliers or another memory than its own.
+
+    Args:
+        engine: the product.
+        style: multipliers in ``lut`` or ``dsp``.
+        rom: weights in ``lut`` or ``block`` (RAM).
+    """
+    g, words = engine.per_clock, engine.word_bits
+    products = engine.n_out * g
+    term = engine.input_bits + (2 if engine.ternary else engine.weight_bits)
+    dsp = style == "dsp" and not engine.ternary
+    # In LUTs every two bits of a weight are a row of an adder; the rows share 3x.
+    row = (engine.weight_bits + 1) // 2 * (engine.x_bits + 2)
+    each = 0.0 if dsp else engine.x_bits if engine.ternary else row
+    triples = 0 if dsp or engine.ternary else g * (engine.input_bits + 2)
+    tree = engine.n_out * (g - 1) * (term + (g - 1).bit_length())
     inputs = len(engine.kept) * engine.input_bits
     sums = engine.n_out * engine.acc_bits
-    each = (
-        0 if engine.style == "dsp" else product if engine.ternary else 0.6 * weight_bits * engine.input_bits
-    )
-    lut = int(multipliers * each + rom + tree + inputs + sums)
-    ff = inputs + sums * 2 + (engine.word_bits if engine.rom == "lut" else 0)
-    ff += multipliers * product * min(1, engine.multiplier_stages)
-    ff += int(tree * engine.tree_stages / max(1, (engine.per_clock - 1).bit_length()))
-    return Resources(lut, ff, multipliers if engine.style == "dsp" and not engine.ternary else 0, bram)
+    lut = int(products * each) + triples + tree + inputs + sums + 25
+    ff = inputs + sums + 25
+    ff += products * term * min(1, engine.multiplier_stages)
+    ff += (words + g * engine.input_bits + triples) * (engine.multiplier_stages == 2)
+    ff += int(tree * engine.tree_stages / max(1, (g - 1).bit_length()))
+    return Resources(lut, ff, products if dsp else 0) + _memory(engine, rom)
+
+
+def _memory(engine: FoldEngine, rom: str) -> Resources:
+    """Return what the weights take: constants, a ROM, or with the biases RAMs of two banks."""
+    bits, words = engine.word_bits, engine.words
+    if engine.reloadable:
+        words = 2 << max(1, (words - 1).bit_length())
+    elif words == 1:
+        return Resources()
+    deep = -(-words // RAM_DEPTH)
+    if not engine.reloadable:
+        lut = int(bits * (deep + 0.2 * (deep - 1)))
+        return Resources(0, 0, 0, blocks(words, bits)) if rom == "block" else Resources(lut, bits)
+    if rom == "block":
+        return of_port(engine) + Resources(0, 0, 0, blocks(words, bits))
+    each = 0.58 if words <= RAM_DEPTH // 2 else 1.15
+    return of_port(engine) + Resources(int(bits * (each * deep + 0.6 * (deep - 1))), bits)
+
+
+def of_port(engine: FoldEngine) -> Resources:
+    """Return what reloadable weights take beside their memory: the memory of the biases, and the write port.
+
+    The port is one for all engines; here each pays for it.
+    """
+    biases = engine.n_out * engine.acc_bits
+    return Resources(int(0.58 * biases) + 40, biases + max(engine.word_bits, biases))
+
+
+def blocks(words: int, bits: int) -> float:
+    """Return the block RAMs of 36 kbit that hold some words; half of one is the smallest.
+
+    Args:
+        words: how many.
+        bits: of a word.
+    """
+    width = next((width for depth, width in HALF_BLOCK if words <= depth), 1)
+    deepest = HALF_BLOCK[-1][0]
+    return -(-bits // width) * max(1, -(-words // deepest)) / 2
 
 
 @of_engine.register

@@ -29,6 +29,10 @@ from l1ml.types.arrays import IntArray
 
 STYLES = ("lut", "dsp")
 ROMS = ("lut", "block")
+DSP_FACTORS = (18, 27)
+"""Bits of the factors that a DSP block multiplies, two's complement (DSP48E2)."""
+PORTS = ("weights_we_i", "weights_address_i", "weights_i", "bias_we_i", "bias_i", "weights_swap_i")
+"""By which weights are written."""
 INDEX_BITS = 16
 """Bits of an input's number in the hardware's list of kept inputs."""
 LITERAL_BITS = 1 << 16
@@ -55,8 +59,8 @@ class FoldEngine:
         multiplier_stages: registers between shift register or ROM and the sum: 0; 1 behind the multiplier;
             2 before it, too.
         tree_stages: registers in the tree that adds the products of a slice, 0 to its levels.
-        reloadable: weights can be written while the engine runs; no input is dropped then, and all results of
-            any weights must fit.
+        reloadable: weights and bias can be written while the engine runs; no input is dropped then, and the results
+            of any weights with this bias must fit.
 
     Raises:
         ConfigError: a number out of its range, weights that do not fit their bits, results that do not fit theirs
@@ -126,6 +130,12 @@ class FoldEngine:
                 f"Fold: bias of shape {self.bias.shape} and type {self.bias.dtype}",
                 fix=f"give {self.n_out} integer codes, one per output",
             )
+        if self.style == "dsp" and not self.fits_dsp:
+            raise ConfigError(
+                f"Fold: products of {self.x_bits} x {self.weight_bits} bits do not fit a DSP block,"
+                f" which takes {DSP_FACTORS[1]} x {DSP_FACTORS[0]}",
+                fix="multiply in LUTs, or narrow inputs or weights",
+            )
         ends = (low, high) if self.reloadable else ()
         worst = [self.weights, *(np.full(self.weights.shape, end) for end in ends)]
         least = max(self.least_acc_bits(w, self.input_bits, self.input_signed, self.bias) for w in worst)
@@ -147,14 +157,26 @@ class FoldEngine:
             input_signed: whether inputs are two's complement.
             bias: codes added to every result, (outputs,); None for zeros.
         """
-        w = weights.astype(object)  # sums of any size
+        small = int(np.abs(weights).max()) < 1 << 40  # then the sums over inputs fit 64 bits
+        w = weights if small else weights.astype(object)
         low = -(1 << (input_bits - 1)) if input_signed else 0
         high = low + (1 << input_bits) - 1
-        above, below = np.maximum(w, 0).sum(axis=(0, 1)), np.minimum(w, 0).sum(axis=(0, 1))
+        above, below = (f(w, 0).sum(axis=(0, 1)).astype(object) for f in (np.maximum, np.minimum))
         offset = np.zeros(w.shape[2], dtype=object) if bias is None else bias.astype(object)
         largest = int(max(above * high + below * low + offset))
         smallest = int(min(above * low + below * high + offset))
         return 1 + max(max(largest, 0).bit_length(), (~min(smallest, -1)).bit_length())
+
+    @property
+    def x_bits(self) -> int:
+        """Bits of an input in two's complement."""
+        return self.input_bits + (not self.input_signed)
+
+    @property
+    def fits_dsp(self) -> bool:
+        """Whether one DSP block multiplies an input with a weight."""
+        pair = sorted((self.x_bits, self.weight_bits))
+        return all(bits <= most for bits, most in zip(pair, DSP_FACTORS, strict=True))
 
     @property
     def phases(self) -> int:
@@ -216,6 +238,17 @@ class FoldEngine:
         """Clocks from the last beat of a result to the result."""
         return self.slices + 1 + self.multiplier_stages + self.tree_stages
 
+    @property
+    def multiplier(self) -> str:
+        """What multiplies: ``lut``, ``dsp``, or ``none`` where adding and subtracting does."""
+        return "none" if self.ternary else self.style
+
+    def memory(self) -> dict[str, int | str]:
+        """Return where the weights lie: the kind of memory, its words, and bits of a word."""
+        constant = self.words == 1 and not self.reloadable
+        kind = "constants" if constant else f"{self.rom}_{'ram' if self.reloadable else 'rom'}"
+        return {"memory": kind, "words": self.words, "word_bits": self.word_bits}
+
     def rom_words(self) -> list[int]:
         """Return the words of the ROM, first slice of first phase first.
 
@@ -247,14 +280,18 @@ class FoldEngine:
             "Reloadable": int(self.reloadable),
         }
 
-    def literals(self) -> dict[str, str]:
-        """Return the parameters that are wider than an integer, as SystemVerilog."""
+    def bias_word(self) -> int:
+        """Return what the accumulators begin with, output 0 in the lowest bits."""
         start = np.zeros(self.n_out, dtype=np.int64) if self.bias is None else self.bias.astype(np.int64)
         if self.ternary:
             start = start + (self.weights < 0).sum(axis=(0, 1))
+        return _packed(start, self.acc_bits)
+
+    def literals(self) -> dict[str, str]:
+        """Return the parameters that are wider than an integer, as SystemVerilog."""
         tables = {
             "Kept": (_packed(self.kept, INDEX_BITS), INDEX_BITS * len(self.kept)),
-            "Initial": (_packed(start, self.acc_bits), self.acc_bits * self.n_out),
+            "Initial": (self.bias_word(), self.acc_bits * self.n_out),
             "Weights": (
                 sum(word << (self.word_bits * at) for at, word in enumerate(self.rom_words())),
                 self.word_bits * self.words,
@@ -264,8 +301,7 @@ class FoldEngine:
 
     def ties(self) -> dict[str, str]:
         """Return the ports that write weights, with what stands on them where nothing does."""
-        ports = ("weights_we_i", "weights_address_i", "weights_i", "weights_swap_i")
-        return dict.fromkeys(ports, "'0")
+        return dict.fromkeys(PORTS, "'0")
 
     def check(self, arrivals: IntArray) -> IntArray:
         """Return the clocks of an event's beats, checked for the clocks that a beat takes.

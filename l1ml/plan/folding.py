@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.fold import FoldEngine
+from l1ml.plan.making import Making, Reload
 from l1ml.plan.network import Engine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.streams import Stream
@@ -29,7 +31,12 @@ class Accumulating:
 
 
 def fold_of(
-    op: p.ConstMatmul, stream: Stream, weights: IntArray, per_clock: int, period_ns: float
+    op: p.ConstMatmul,
+    stream: Stream,
+    weights: IntArray,
+    per_clock: int,
+    making: Making,
+    bias: p.AddConst | None = None,
 ) -> Accumulating:
     """Return a product with constants, a few inputs per clock.
 
@@ -38,31 +45,92 @@ def fold_of(
         stream: its operand; all elements of a beat are inputs.
         weights: (phases, inputs per beat, n_out).
         per_clock: inputs taken per clock.
-        period_ns: of the clock, for the registers inside.
+        making: what multiplies, where the weights lie, and whether they can be replaced.
+        bias: added behind it, (n_out,); only where weights can be replaced.
+
+    Raises:
+        ConfigError: it cannot be made like that.
     """
     beat = stream.beat_type()
     kind = beat.reshaped((beat.size,))
     common = kind.max_frac
     ups = common - kind.frac
     lo, hi = kind.lo << ups, kind.hi << ups
+    signed = bool((lo < 0).any())
+    input_bits = max(1, _width(int(lo.min()), int(hi.max()), signed=signed))
     phases, inputs, outputs = weights.shape
+    results = stream.raster.beats // phases
+    if making.reload is not None:
+        codes, grid, added, more = _on_grids(op, weights, common, making.reload, bias)
+        ups, input_bits = ups + more, input_bits + more
+        weight_bits, acc_bits = _room(codes, input_bits, signed, making.reload, added)
+        plain = FoldEngine(
+            weights=codes, input_bits=input_bits, input_signed=signed, weight_bits=weight_bits, acc_bits=acc_bits,
+            per_clock=min(per_clock, inputs), results=results, bias=added, reloadable=True,
+        )  # fmt: skip
+        half = np.full(outputs, 1 << acc_bits - 1, dtype=np.int64)
+        made = TensorType(-half, half - 1, np.full(outputs, grid))
+        return Accumulating(making.made(plain), made, ups, input_bits, acc_bits, np.zeros_like(half))
     flat = weights.reshape(phases * inputs, outputs)
     every = TensorType(np.tile(lo, phases), np.tile(hi, phases), np.full(phases * inputs, common))
     exact = p.ConstMatmul(flat, op.frac)
     made = exact.infer(every)
     drops = (common + op.frac) - made.frac
-    signed = bool((lo < 0).any())
-    input_bits = max(1, _width(int(lo.min()), int(hi.max()), signed=signed))
     weight_bits = max(2, _width(int(flat.min()), int(flat.max()), signed=True))
     result_bits = max(FoldEngine.least_acc_bits(weights, input_bits, signed), 2)
     per_clock = min(per_clock, max(1, int(weights.any(axis=(0, 2)).sum())))  # others are dropped
-    multiplier_stages, tree_stages = registers(period_ns, per_clock)
-    engine = FoldEngine(
+    plain = FoldEngine(
         weights=weights, input_bits=input_bits, input_signed=signed, weight_bits=weight_bits, acc_bits=result_bits,
-        per_clock=per_clock, results=stream.raster.beats // phases,
-        multiplier_stages=multiplier_stages, tree_stages=tree_stages,
+        per_clock=per_clock, results=results,
     )  # fmt: skip
-    return Accumulating(engine, made, ups, input_bits, result_bits, drops)
+    return Accumulating(making.made(plain), made, ups, input_bits, result_bits, drops)
+
+
+def _on_grids(
+    op: p.ConstMatmul, weights: IntArray, common: int, reload: Reload, bias: p.AddConst | None
+) -> tuple[IntArray, int, IntArray, int]:
+    """Return weights and bias on the grids of a Fold, the grid of its results, and zeros below its inputs."""
+    weight_frac = op.frac if reload.weight_frac is None else reload.weight_frac
+    codes = _regridded(weights, op.frac, weight_frac, "weights")
+    least = common + weight_frac
+    finest = least if bias is None else max(least, bias.frac)
+    grid = finest if reload.acc_frac is None else reload.acc_frac
+    added = np.zeros(weights.shape[2], dtype=np.int64)
+    if bias is not None:
+        added = _regridded(bias.constant, bias.frac, grid, "bias")
+    return codes, grid, added, grid - least
+
+
+def _regridded(codes: IntArray, frac: int, wanted: int, what: str) -> IntArray:
+    if wanted >= frac:
+        return np.asarray(codes << (wanted - frac), dtype=np.int64)
+    if bool((codes & ((1 << (frac - wanted)) - 1)).any()):
+        raise ConfigError(
+            f"{what} need {frac} fraction bits, the block has room for {wanted}",
+            fix=f"quantize the {what} to {wanted} fraction bits, or convert again",
+        )
+    return np.asarray(codes >> (frac - wanted), dtype=np.int64)
+
+
+def _room(codes: IntArray, input_bits: int, signed: bool, reload: Reload, bias: IntArray) -> tuple[int, int]:
+    """Return the bits of weights and results.
+
+    Any weights of these bits fit, with a bias of up to twice this one, or as large as the largest product.
+    """
+    needed = max(2, _width(int(codes.min()), int(codes.max()), signed=True))
+    weight_bits = needed if reload.weight_bits is None else reload.weight_bits
+    if needed > weight_bits:
+        raise ConfigError(
+            f"weights from {codes.min()} to {codes.max()} (codes) need {needed} bits, the block has {weight_bits}",
+            fix="narrow the weights, or convert again with `reloadable: fixed<W,I>` as wide as they are",
+        )
+    if reload.acc_bits is not None:
+        return weight_bits, reload.acc_bits
+    spare = 1 << max(_width(int(bias.min()), int(bias.max()), signed=True), weight_bits - 1 + input_bits)
+    ends = [np.full(codes.shape, end) for end in (-(1 << weight_bits - 1), (1 << weight_bits - 1) - 1)]
+    biases = [np.full_like(bias, -spare), np.full_like(bias, spare)]
+    least = [FoldEngine.least_acc_bits(w, input_bits, signed, b) for w in ends for b in biases]
+    return weight_bits, max(least)
 
 
 def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
@@ -80,19 +148,6 @@ def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
     )  # fmt: skip
     none = np.zeros(stream.elements, dtype=np.int64)
     return Accumulating(engine, made, none, bits, result, none)
-
-
-def registers(period_ns: float, per_clock: int) -> tuple[int, int]:
-    """Return the registers at the multipliers and in the adder tree of a Fold that a clock needs.
-
-    A multiplier of short words takes about 1.5 ns, a level of the tree and the accumulator 0.6 ns each with routing.
-    """
-    levels = (per_clock - 1).bit_length()
-    if period_ns >= 2.1 + 0.6 * levels + 0.6:
-        return 0, 0
-    fit = max(1, int((period_ns - 0.9) / 0.6))
-    tree = max(0, -(-levels // fit) - 1)
-    return (1 if period_ns >= 2.6 else 2), min(levels, tree + (1 if levels else 0))
 
 
 def _width(lo: int, hi: int, *, signed: bool) -> int:

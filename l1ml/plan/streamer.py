@@ -28,21 +28,18 @@ from l1ml.plan.window import WindowEngine
 from l1ml.types.fixed import Overflow, Rounding
 
 
-def lay_out(
-    program: TensorProgram, raster: Raster, choices: Choices, period_ns: float = 5.0
-) -> EngineNetwork:
+def lay_out(program: TensorProgram, raster: Raster, choices: Choices) -> EngineNetwork:
     """Return the engines of a network.
 
     Args:
         program: the typed network.
         raster: how its input arrives: the positions are its leading axes; `WHOLE` for all at once.
-        choices: what is folded and split.
-        period_ns: of the clock; engines take their registers by it.
+        choices: what is folded, and how, and what is split.
 
     Raises:
         ModelError: the raster does not fit the input.
     """
-    return _Layout(program, raster, choices, period_ns).network()
+    return _Layout(program, raster, choices).network()
 
 
 class _Layout(Accumulations):
@@ -118,10 +115,18 @@ class _Layout(Accumulations):
             given.append(fixed)
         if isinstance(op, p.Rescale | p.Steps | p.Lookup):
             source = self.program.type_of(step.sources[0])
+            if self.reloads and _wider(body.type_of(given[0]), source):
+                raise ConfigError(
+                    "its table is made for the results of today's weights, and reloadable ones may give others",
+                    where=(step.layer,),
+                    fix="put a quantizer that saturates in front of it, or leave reloadable out",
+                )
             grid = self._same_grid(body, given[0], source, axes)
             if grid is None:
                 return None
             given[0] = grid
+        if self.reloads and _changes_nothing(op, body.type_of(given[0])):
+            return Local(raster, tuple(full), axes, body, given[0])
         steps = len(body.steps)
         try:
             tensor = self._added(body, op, tuple(given))
@@ -297,8 +302,25 @@ class _Layout(Accumulations):
         whole = self._whole(value)
         wanted = self.program.type_of(tensor)
         made = self._same_grid(whole.body, whole.tensor, wanted, ())
-        assert made is not None
+        if made is None:  # weights to come may need a finer grid than those of today
+            assert self.reloads, "a result is finer than its type says"
+            made = whole.tensor
         return self._flowing(Local(whole.raster, whole.shape, (), whole.body, made))
+
+
+def _changes_nothing(op: p.Primitive, kind: TensorType) -> bool:
+    """Tell whether a quantizer holds all that comes, as the one that only names the type of an output does."""
+    if not isinstance(op, p.Requantize) or op.overflow is not Overflow.SAT:
+        return False
+    made = op.infer(kind)
+    return all(np.array_equal(getattr(made, n), getattr(kind, n)) for n in ("lo", "hi", "frac"))
+
+
+def _wider(own: TensorType, given: TensorType) -> bool:
+    """Tell whether a tensor has values, or a grid, that another one does not have."""
+    most, least = (np.ldexp(n.astype(np.float64), -own.frac) for n in (own.hi, own.lo))
+    high, low = (np.ldexp(n.astype(np.float64), -given.frac) for n in (given.hi, given.lo))
+    return bool(most.max() > high.max() or least.min() < low.min() or own.max_frac > given.max_frac)
 
 
 def engine_lanes(lanes: int, stride: int) -> int:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from l1ml.graph import primitives as p
 from l1ml.graph.tensor import TensorType
+from l1ml.plan.making import Making
 from l1ml.plan.moves import Origin
 from l1ml.plan.network import Body
 from l1ml.plan.streams import Raster
@@ -24,6 +25,9 @@ class Choices(Protocol):
             shape: (n_in, n_out) per beat.
             phases: beats that are summed up.
         """
+
+    def making(self, step: int) -> Making:
+        """Return how a folded product is made."""
 
     def scan(self, step: int, steps: int) -> bool:
         """Tell whether a recurrent layer that begins at a step shares one cell for all of its time steps."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from l1ml.report.markdown import number
 
-HEAD = ("", "engine", "layers", "shared", "first", "last", "busy", "LUT", "FF", "DSP", "BRAM")
+HEAD = (
+    "", "engine", "layers", "shared", "multiplier", "weights", "first", "last", "busy", "LUT", "FF", "DSP", "BRAM",
+)  # fmt: skip
 
 
 def rows(manifest: Mapping[str, Any]) -> list[list[str]]:
@@ -24,14 +26,24 @@ def rows(manifest: Mapping[str, Any]) -> list[list[str]]:
             clocks += ", paced" if "pace" in node else ""
         elif node["stages"]:
             clocks = f"{node['stages']} stages"
+        weights = node.get("weights")
         out.append(
             [
                 str(k), str(node["engine"]), ", ".join(str(name) for name in node["layers"]), clocks,
+                str(node.get("multiplier", "")), "" if weights is None else memory(weights),
                 number(node["first_cycle"]), number(node["last_cycle"]), number(node["busy_cycles"]),
                 *(number(round(used[key])) for key in ("lut", "ff", "dsp", "bram")),
             ]
         )  # fmt: skip
     return out
+
+
+def memory(weights: Mapping[str, Any]) -> str:
+    """Return where weights lie, in a few words."""
+    kind = str(weights["memory"])
+    if kind == "constants":
+        return kind
+    return f"{kind} {weights['words']} x {weights['word_bits']}"
 
 
 def plain(manifest: Mapping[str, Any]) -> str:

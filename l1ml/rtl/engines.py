@@ -11,9 +11,10 @@ import numpy as np
 
 from l1ml import assets
 from l1ml.graph.tensor import TensorType
+from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.timing import Timed, Wait
-from l1ml.rtl import parts, wiring
+from l1ml.rtl import parts, reload, wiring
 from l1ml.rtl.systemverilog import Core, LinkFacts, link_constants, package_text, print_core
 from l1ml.rtl.wiring import LINE, Lane
 from l1ml.schedule.pipeline import Pipeline
@@ -89,6 +90,8 @@ def cells(timed: Timed) -> list[str]:
     if any(w.clocks for w in waits):
         found.add(parts.BEAT_DELAY)
     found |= {w.pace.MODULE for w in waits if w.pace is not None}
+    if reload.folds(timed.network):
+        found.add(reload.MODULE)
     found |= {cell for module in list(found) for cell in INSIDE.get(module, ())}
     return sorted(found | {"l1ml_delay"})
 
@@ -98,10 +101,12 @@ class _Printer:
         self.core, self.timed, self.pipes = core, timed, pipes
         self.network = timed.network
         self.whole = self.network.streams[0].raster.beats == 1
+        self.reload = reload.ReloadPrinter(timed)
         self.valid = {0: ("valid_i", "valid_i" if self.whole else "start_i", "data_i")}
 
     def lines(self) -> Iterator[str]:
         yield from self._header()
+        yield from self.reload.lines(self.valid[0][:2])
         for number, node in enumerate(self.network.nodes):
             yield ""
             yield from self._comment(number, node)
@@ -151,6 +156,7 @@ class _Printer:
             "  input  wire logic valid_i, // data_i holds a beat",
             *([] if self.whole else ["  input  wire logic start_i, // it is the first of its event"]),
             f"  input  wire logic [{first.bits - 1}:0] data_i,",
+            *self.reload.ports(),
             "  output logic valid_o,",
             f"  output logic [{out - 1}:0] data_o",
             ");",
@@ -290,17 +296,20 @@ class _Printer:
         bits = target.elements * node.result_bits if node.result_bits else max(1, target.bits)
         yield from parts.signals(own, bits)
         parameters: dict[str, int | str] = dict(node.engine.parameters())
-        literals, ties = (getattr(node.engine, name, None) for name in ("literals", "ties"))
-        if literals is not None:
-            parameters |= literals()
+        writes: dict[str, str] = {}
+        if isinstance(node.engine, FoldEngine):
+            parameters |= node.engine.literals()
+            writes = self.reload.connections(number, node.engine)
         yield from parts.instance(
             node.engine.MODULE, parameters, f"{own}_engine",
             {
                 "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
-                **(ties() if ties is not None else {}),
+                **writes,
                 "valid_o": f"{own}_valid", "start_o": f"{own}_start", "data_o": f"{own}_data",
             },
         )  # fmt: skip
+        if isinstance(node.engine, FoldEngine):
+            yield from self.reload.starts(number, node.engine, (valid, start))
         if node.result_bits:
             drops = node.drops if node.drops is not None else np.zeros(target.elements, dtype=np.int64)
             lanes = wiring.of_results(f"{own}_data", target.type, node.result_bits, [int(d) for d in drops])

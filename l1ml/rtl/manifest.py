@@ -102,16 +102,23 @@ def build(facts: Facts) -> dict[str, Any]:
 
 
 def ports_of(
-    program: TensorProgram, softmax: frozenset[str]
+    program: TensorProgram, softmax: frozenset[str], kinds: Sequence[TensorType] | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return inputs and outputs of the network, every element with its place in the core's vector."""
+    """Return inputs and outputs of the network, every element with its place in the core's vector.
+
+    Args:
+        program: the typed network.
+        softmax: names of outputs whose softmax was left out.
+        kinds: types of the outputs, where they are wider in hardware; None for those of the network.
+    """
     inputs = [
         port_facts(port.name, port.type, str(port.quantizer.type), str(port.quantizer))
         for port in program.inputs
     ]
+    types = [program.type_of(t) for _, t in program.outputs] if kinds is None else kinds
     outputs = [
-        {**port_facts(name, program.type_of(t), None, None), "softmax": name in softmax}
-        for name, t in program.outputs
+        {**port_facts(name, kind, None, None), "softmax": name in softmax}
+        for (name, _), kind in zip(program.outputs, types, strict=True)
     ]
     for group in (inputs, outputs):
         low = 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l1ml.graph.program import TensorProgram
+from l1ml.graph.tensor import TensorType
 from l1ml.links.layout import LinkLayout
 from l1ml.rtl import manifest
 from l1ml.rtl.demand import Demand
@@ -38,6 +39,8 @@ class Facts:
         files: (path relative to the project, SHA-256).
         tools: versions of the tools that shaped the result.
         softmax: names of outputs whose softmax was left out.
+        outputs: types of the outputs in hardware; None for those of the network.
+        weights: what can be replaced, and what the plan chose, to find the words of other weights; None for nothing.
     """
 
     name: str
@@ -57,16 +60,21 @@ class Facts:
     files: Sequence[tuple[str, str]]
     tools: Mapping[str, str]
     softmax: frozenset[str]
+    outputs: Sequence[TensorType] | None = None
+    weights: Mapping[str, Any] | None = None
 
 
 def build(facts: Facts) -> dict[str, Any]:
     """Return the manifest as a plain mapping, the same for the same input."""
     layout, program = facts.layout, facts.program
-    inputs, outputs = manifest.ports_of(program, facts.softmax)
+    inputs, outputs = manifest.ports_of(program, facts.softmax, facts.outputs)
     core_ports = [("clk_i", "in", 1), ("rst_i", "in", 1), ("valid_i", "in", 1)]
     core_ports += [("start_i", "in", 1)] if layout.beat_count else []
+    core_ports += [("data_i", "in", layout.beat_width)]
     core_ports += [
-        ("data_i", "in", layout.beat_width),
+        (p.name, p.direction, p.width) for p in layout.ports if p.role.value.startswith("weights_")
+    ]
+    core_ports += [
         ("valid_o", "out", 1),
         ("data_o", "out", layout.out_width),
     ]
@@ -88,6 +96,7 @@ def build(facts: Facts) -> dict[str, Any]:
             "grid_cycles": _grid(facts.plan),
         },
         "plan": list(facts.plan),
+        **({} if facts.weights is None else {"weights": dict(facts.weights)}),
         "inputs": inputs,
         "outputs": outputs,
         "ports": {

@@ -36,6 +36,12 @@ _PORT_TEXTS: dict[tuple[str, Role], str] = {
     ("out", Role.READY): "constant 1",
     ("out", Role.ERROR): "sticky until reset; the bits are listed above",
     ("out", Role.ERROR_LINK): "sticky until reset; bit n: input link n",
+    ("in", Role.WEIGHTS_WRITE): "write to the bank of weights that is not in use",
+    ("in", Role.WEIGHTS_ADDRESS): "of 32 bits; the map is in firmware/weights.md and manifest.json",
+    ("in", Role.WEIGHTS_DATA): "what is written",
+    ("in", Role.WEIGHTS_SWAP): "one clock: the banks are swapped between two events",
+    ("out", Role.WEIGHTS_BUSY): "a swap is not done: no write, no swap",
+    ("out", Role.WEIGHTS_ERROR): "sticky until reset: a write or swap while busy, or no such address",
 }
 
 

@@ -37,7 +37,10 @@ def engine(
         "bias": rng.integers(-40, 40, shape[2]) if bias else None, **more,
     }  # fmt: skip
     extremes = [weights] if not more.get("reloadable") else [np.full(shape, -high - 1), np.full(shape, high)]
-    least = max(FoldEngine.least_acc_bits(w, input_bits, signed, given["bias"]) for w in extremes)
+    biases = (
+        [given["bias"]] if not more.get("reloadable") else [np.full(shape[2], -40), np.full(shape[2], 40)]
+    )
+    least = max(FoldEngine.least_acc_bits(w, input_bits, signed, b) for w in extremes for b in biases)
     return FoldEngine(weights, acc_bits=least, **given)
 
 
@@ -57,8 +60,9 @@ ENGINES = {
     "empty": engine((2, 3, 2), 1, dead=[0, 1, 2], bias=True),
 }
 FREE = {
-    "free": engine((2, 3, 2), 2, (1, 1), reloadable=True),
+    "free": engine((2, 3, 2), 2, (1, 1), reloadable=True, bias=True),
     "free_one": engine((1, 2, 3), 2, (0, 0), reloadable=True, style="dsp", results=2, high=3),
+    "free_fast": engine((1, 2, 2), 2, (1, 1), reloadable=True, high=3, bias=True),
     "free_block": engine((3, 4, 2), 1, (2, 0), reloadable=True, rom="block", high=3, signed=False),
 }
 """With weights that change."""
@@ -83,20 +87,32 @@ MUTANTS = {
     "late_reset": ("add_q <= rst_i ? '0 : {", "add_q <= {"),
     "shift": ("inputs_q >> (PerClock * InputBits)", "inputs_q >> InputBits"),
     "kept": ("data_i[Kept[k*16+:16]*InputBits", "data_i[Kept[(KeptInputs-1-k)*16+:16]*InputBits"),
-    "marks": (".Latency(Depth)", ".Latency(Depth - 1)"),
-    "initial": ("Initial[o*AccBits+:AccBits]", "Initial[0+:AccBits]"),
+    "marks": (".Width(3),\n      .Latency(Depth)", ".Width(3),\n      .Latency(Depth - 1)"),
+    "initial": ("initials[o*AccBits+:AccBits]", "initials[0+:AccBits]"),
 }
 FREE_MUTANTS = {
     "bank": ("bank_q ^ (begins & swap_q)", "bank_q"),
     "now": ("bank_q ^ (begins & swap_q)", "bank_q ^ swap_q"),
     "unswapped": ("(swap_q & ~begins)", "swap_q"),
-    "same": (".we_bank_i(~bank_q)", ".we_bank_i(bank_q)"),
+    "same": (
+        ".we_i(weights_we_i),\n      .we_bank_i(~bank_q)",
+        ".we_i(weights_we_i),\n      .we_bank_i(bank_q)",
+    ),
     "bank_reset": ("bank & ~rst_i", "bank"),
+    "bias_now": (
+        ".we_i(bias_we_i),\n      .we_bank_i(~bank_q)",
+        ".we_i(bias_we_i),\n      .we_bank_i(bank_q)",
+    ),
+    "bias_lost": (".we_i(bias_we_i)", ".we_i(1'b0)"),
 }
 MUTATED = {f"m_{name}": ("mutant", change) for name, change in MUTANTS.items()}
 MUTATED["m_add"] = ("phase_per_clock", ("if (add) begin", "if (1'b1) begin"))
 FREE_MUTATED = {f"m_{name}": ("free", change) for name, change in FREE_MUTANTS.items()}
+FREE_MUTATED["m_bias_bank"] = ("free_fast", (".bank_i(sum_bank)", ".bank_i(bank)"))
 ENGINES["mutant"] = engine((3, 5, 2), 2, (2, 1), results=2, dead=[1], bias=True)
+
+
+Tables = Mapping[int, tuple[np.ndarray, np.ndarray]]
 
 
 def ends(one: FoldEngine) -> tuple[int, int]:
@@ -113,16 +129,17 @@ def address_bits(one: FoldEngine) -> int:
 
 
 def free_case(one: FoldEngine, mutation: tuple[str, str] | None = None) -> eb.Case:
-    """Return a case with {swap, write, address, word} above the inputs."""
+    """Return a case with {bias, its write, swap, write, address, word} above the inputs."""
     inputs, outputs = ends(one)
     word = inputs + one.word_bits
     address = word + address_bits(one)
     ports = (
+        f", .bias_we_i({{name}}_in[{address + 2}]), .bias_i({{name}}_in[{address + 2 + outputs}:{address + 3}])"
         f", .weights_swap_i({{name}}_in[{address + 1}]), .weights_we_i({{name}}_in[{address}]),"
         f" .weights_address_i({{name}}_in[{address - 1}:{word}]), .weights_i({{name}}_in[{word - 1}:{inputs}])"
     )
     given = {**one.parameters(), **one.literals()}
-    return eb.Case(one.MODULE, given, address + 2, outputs, mutation, ports=ports, beat_bits=inputs)
+    return eb.Case(one.MODULE, given, address + 3 + outputs, outputs, mutation, ports=ports, beat_bits=inputs)
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +160,15 @@ def result(one: FoldEngine, beats: Sequence[int]) -> int:
     return eb.words(made.reshape(1, one.n_out), one.acc_bits)[0]
 
 
-def expected(one: FoldEngine, given: eb.Traffic, tables: Mapping[int, np.ndarray] | None = None) -> eb.Result:
-    """Say what comes out; ``tables`` holds the weights of every event, by the word of its first beat."""
+def expected(one: FoldEngine, given: eb.Traffic, tables: Tables | None = None) -> eb.Result:
+    """Say what comes out; ``tables`` holds weights and bias of every event, by the word of its first beat."""
     out = {}
     for answer in fold_clocks(one, zip(given.valid.tolist(), given.start.tolist(), strict=True)):
         now = one
         if tables is not None:
             starts = np.flatnonzero((given.valid & given.start)[: answer.beats[0] + 1])
-            now = replace(one, weights=tables[given.data[starts[-1]]])
+            weights, bias = tables[given.data[starts[-1]]]
+            now = replace(one, weights=weights, bias=bias)
         out[answer.clock] = answer.start, result(now, [given.data[clock] for clock in answer.beats])
     return eb.Result(out)
 
@@ -233,25 +251,31 @@ def test_largest_and_smallest_sums_fit(bench: eb.Bench) -> None:
         assert len(wanted.beats) == 2 * one.n_out * one.results
 
 
-def with_weights(one: FoldEngine, given: eb.Traffic, seed: int) -> tuple[eb.Traffic, dict[int, np.ndarray]]:
+def with_weights(one: FoldEngine, given: eb.Traffic, seed: int) -> tuple[eb.Traffic, Tables]:
     """Add writes and swaps to traffic; return the weights of every event, by the word of its first beat."""
     rng = np.random.default_rng(seed)
     inputs, word_at = ends(one)[0], ends(one)[0] + one.word_bits
     address_at = word_at + address_bits(one)
-    rom = one.rom_words()
-    banks, bank, swap, data, tables = [[*rom], [*rom]], 0, 0, [], {}
+    rom, bias = one.rom_words(), np.zeros(one.n_out, np.int64) if one.bias is None else one.bias
+    banks, bank, swap, data, tables, biases = [[*rom], [*rom]], 0, 0, [], {}, [bias, bias]
     for clock, word in enumerate(given.data):
         beat = word & (1 << address_at) - 1
         begins = given.valid[clock] and given.start[clock]
-        write = int(not swap and rng.random() < 0.5)
+        idle = swap or clock == 0  # which stands on the ports in reset, before the bank is known
+        write = int(not idle and rng.random() < 0.5)
         swaps = int(not write and rng.random() < 0.1)
-        data.append(beat | write << address_at | swaps << address_at + 1)
+        shifts, start = int(not idle and rng.random() < 0.2), rng.integers(-40, 40, one.n_out)
+        (word_of_bias,) = eb.words(start[None], one.acc_bits)
+        data.append(beat | write << address_at | swaps << address_at + 1 | shifts << address_at + 2)
+        data[-1] |= word_of_bias << address_at + 3
         if write and (address := beat >> word_at) < one.words:
             banks[1 - bank][address] = beat >> inputs & (1 << one.word_bits) - 1
+        if shifts:
+            biases[1 - bank] = start
         if begins and swap:
             bank, swap = 1 - bank, 0
         if begins:
-            tables[data[-1]] = unpacked(one, banks[bank])
+            tables[data[-1]] = unpacked(one, banks[bank]), biases[bank]
         swap |= swaps
         if given.reset[clock]:
             bank, swap = 0, 0
@@ -265,7 +289,7 @@ def unpacked(one: FoldEngine, rom: Sequence[int]) -> np.ndarray:
     return slices.reshape(one.phases, -1, one.n_out)[:, : one.n_in]
 
 
-def free_traffic(one: FoldEngine, seed: int) -> tuple[eb.Traffic, dict[int, np.ndarray]]:
+def free_traffic(one: FoldEngine, seed: int) -> tuple[eb.Traffic, Tables]:
     bits = ends(one)[0] + one.word_bits + address_bits(one)
     return with_weights(one, drive(one, seed, 60, spreads=ROUGH, resets=0.01, bits=bits), seed)
 
@@ -279,7 +303,8 @@ def test_new_weights_count_from_the_next_event(bench: eb.Bench) -> None:
                 given, lambda part, one=FREE[name], tables=tables: expected(one, part, tables)
             )
             assert found[name].beats == wanted.beats, f"{name}, seed {seed}"
-            assert len({table.tobytes() for table in tables.values()}) > 5
+            for k in range(2):
+                assert len({table[k].tobytes() for table in tables.values()}) > 5
             assert len(wanted.beats) > 10
 
 

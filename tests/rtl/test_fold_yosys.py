@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from l1ml import assets
+from l1ml.plan import cost
 from l1ml.plan.fold import FoldEngine
 from l1ml.synth.result import SynthesisResult
 from l1ml.synth.yosys import synthesize
@@ -33,16 +34,19 @@ def synthesized(one: FoldEngine, folder: Path, family: str = "xcup") -> Synthesi
     word = f"[{one.word_bits - 1}:0]"
     address = f"[{max(1, (one.words - 1).bit_length()) - 1}:0]"
     if one.reloadable:
-        writes = ", .weights_we_i, .weights_address_i, .weights_i, .weights_swap_i"
-        ports = f", weights_we_i, weights_swap_i, input wire logic {address} weights_address_i,"
-        ports += f" input wire logic {word} weights_i"
+        writes = "".join(f", .{port}" for port in one.ties())
+        ports = f", input wire logic [{one.n_out * one.acc_bits - 1}:0] bias_i"
+        ports += (
+            f", input wire logic bias_we_i, weights_we_i, weights_swap_i, input wire logic {word} weights_i"
+        )
+        ports += f", input wire logic {address} weights_address_i"
     else:
         ports, writes = "", "".join(f", .{port}({value})" for port, value in one.ties().items())
     top = folder / "top.sv"
     top.write_text(
         f"module top (input wire logic clk_i, rst_i, valid_i, start_i{ports},\n"
-        f"  input wire logic [{INPUTS * INPUT_BITS - 1}:0] data_i,\n"
-        f"  output logic valid_o, start_o, output logic [{OUTPUTS * one.acc_bits - 1}:0] data_o);\n"
+        f"  input wire logic [{one.n_in * one.input_bits - 1}:0] data_i,\n"
+        f"  output logic valid_o, start_o, output logic [{one.n_out * one.acc_bits - 1}:0] data_o);\n"
         f"  l1ml_fold #({', '.join(f'.{key}({value})' for key, value in given.items())}) engine (\n"
         f"    .clk_i, .rst_i, .valid_i, .start_i, .data_i, .valid_o, .start_o, .data_o{writes});\nendmodule\n"
     )
@@ -83,3 +87,42 @@ def test_weights_stay_in_luts_when_asked(tmp_path: Path) -> None:
 def test_weights_that_change_are_memory_too(tmp_path: Path, rom: str, brams: int) -> None:
     made = synthesized(engine(phases=16, style="dsp", rom=rom, reloadable=True), tmp_path)
     assert (made.dsp, made.bram) == (OUTPUTS, brams)
+
+
+def of_shape(
+    shape: tuple[int, int, int], per_clock: int, input_bits: int, weight_bits: int, **more: Any
+) -> FoldEngine:
+    """Return an engine whose results have as many bits as they need."""
+    half = 1 << weight_bits - 1
+    weights = np.random.default_rng(2).integers(-half, half, shape)
+    signed = more.pop("signed", False)
+    ends = (np.full(shape, -half), np.full(shape, half - 1)) if more.get("reloadable") else (weights,)
+    least = max(FoldEngine.least_acc_bits(w, input_bits, signed) for w in ends)
+    return FoldEngine(weights, input_bits, signed, weight_bits, least, per_clock, **more)
+
+
+SHAPES = {
+    "a dense layer": of_shape((1, 64, 32), 1, 6, 6),
+    "four inputs per clock": of_shape((1, 64, 32), 4, 6, 6),
+    "with all registers": of_shape((1, 64, 32), 4, 6, 6, multiplier_stages=2, tree_stages=1),
+    "signed": of_shape((1, 32, 16), 2, 8, 8, signed=True, multiplier_stages=1),
+    "wide words": of_shape((1, 32, 8), 2, 16, 12, signed=True, multiplier_stages=1),
+    "wide words, DSP": of_shape((1, 32, 8), 2, 16, 12, signed=True, multiplier_stages=1, style="dsp"),
+    "flattened": of_shape((16, 24, 10), 1, 5, 6),
+    "flattened, block ROM": of_shape((16, 24, 10), 1, 5, 6, rom="block"),
+    "flattened, many": of_shape((64, 16, 12), 1, 4, 8),
+    "flattened, many, block ROM": of_shape((64, 16, 12), 1, 4, 8, rom="block"),
+    "reloadable, block RAM": of_shape((1, 32, 16), 2, 6, 6, reloadable=True, rom="block"),
+}
+"""Those of the table in docs/streams.md; Yosys' LUTs do not count LUTs used as memory."""
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_plan_knows_what_an_engine_takes(name: str, tmp_path: Path) -> None:
+    one = SHAPES[name]
+    made, planned = synthesized(one, tmp_path), cost.of_engine(one)
+    if one.reloadable:
+        planned += cost.Resources(-cost.of_port(one).lut, one.n_out * one.acc_bits - cost.of_port(one).ff)
+    assert planned.lut == pytest.approx(made.lut, rel=0.16)
+    assert planned.ff == pytest.approx(made.ff, rel=0.08)
+    assert (planned.dsp, planned.bram) == (made.dsp, made.bram)

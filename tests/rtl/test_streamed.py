@@ -49,6 +49,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "particles on EMP": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
     "whole events, split": ("deep sets", {"interface": "parallel", "plan": {"interval": 3}}),
     "whole events, folded": ("dense", {"interface": "emp", "hardware": "streamed", "tmux": 3}),
+    "block RAM and DSP blocks": (
+        "cnn",
+        {
+            "plan": {
+                "lanes": 1,
+                "layers": {"fc7": {"weights": "block_rom", "multiplier": "dsp"}},
+            }
+        },
+    ),
     "whole images": ("cnn", {"interface": "parallel", "plan": {"interval": 40}}),
 }
 

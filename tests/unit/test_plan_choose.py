@@ -15,6 +15,8 @@ from l1ml import flow, streamed
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
 from l1ml.plan.choose import PARALLEL
+from l1ml.plan.fold import FoldEngine
+from l1ml.plan.making import Making, registers
 from l1ml.plan.network import EngineNode
 from l1ml.streamed import Streamed
 
@@ -80,6 +82,56 @@ def test_pins_are_kept() -> None:
     assert plan("lstm", plan={"lanes": 1}).plan.timed.scans
 
 
+def fold(block: Streamed, layer: str) -> FoldEngine:
+    (node,) = (n for n in block.plan.timed.network.nodes if isinstance(n, EngineNode) and n.layer == layer)
+    assert isinstance(node.engine, FoldEngine)
+    return node.engine
+
+
+def test_multipliers_and_memories_are_those_asked_for() -> None:
+    def made(**given: Any) -> FoldEngine:
+        return fold(plan("cnn", plan={"lanes": 1, "layers": {"fc9": {"reuse_factor": 3, **given}}}), "fc9")
+
+    assert (made().style, made().rom) == ("lut", "lut")  # short words, few of them
+    for style in ("lut", "dsp"):
+        for rom in ("lut_rom", "block_rom"):
+            engine = made(multiplier=style, weights=rom)
+            assert (engine.style, f"{engine.rom}_rom") == (style, rom)
+    assert made(multiplier="dsp", reuse_factor=1).slices == 1  # a Fold all the same
+    for given, memory in (({"multiplier": "lut"}, "lut_rom"), ({"weights": "block_rom"}, "block_rom")):
+        block = plan("deep sets", plan={"interval": 20, "layers": {"fc9": given}}, interface="axis")
+        entry = next(e for e in streamed.describe(block) if e["layers"] == ["fc9"] and e["engine"] == "fold")
+        assert (entry["multiplier"], entry["weights"]["memory"]) == ("lut", memory)
+
+
+@pytest.mark.parametrize(
+    ("part", "bits", "words", "way"),
+    [
+        ("xcvu13p", 6, 16, ("lut", "lut")),
+        ("xcvu13p", 16, 16, ("dsp", "lut")),  # a DSP block is 0.008 % of the part, as are 141 LUTs
+        ("xcku15p", 16, 16, ("lut", "lut")),  # 265
+        ("xc7vx690t", 6, 300, ("lut", "block")),  # a block RAM is as much as 295 LUTs
+        ("xcvu13p", 6, 300, ("lut", "lut")),  # 643
+        ("xcvu13p", 28, 16, ("lut", "lut")),  # no DSP block takes 28 bits
+    ],
+)
+def test_what_is_scarce_decides(part: str, bits: int, words: int, way: tuple[str, str]) -> None:
+    weights = np.random.default_rng(1).integers(-1 << bits - 1, 1 << bits - 1, (1, words, 12))
+    least = FoldEngine.least_acc_bits(weights, bits, True)
+    engine = Making(part=part).made(FoldEngine(weights, bits, True, bits, least, 1))
+    assert (engine.style, engine.rom) == way
+
+
+def test_a_slow_multiplier_or_memory_gets_registers() -> None:
+    for per_clock in (1, 4):
+        stages = [
+            registers(4.16, per_clock, *way)[0] for way in (("lut", "lut"), ("dsp", "lut"), ("dsp", "block"))
+        ]
+        assert stages == sorted(stages)
+        assert stages[2] == 2
+    assert registers(10.0, 1, "dsp", "block") == (0, 0)
+
+
 def test_the_same_input_gives_the_same_plan() -> None:
     assert plan("skip").plan.slices == plan("skip").plan.slices
     assert PARALLEL == 0
@@ -105,6 +157,26 @@ def test_clock_and_tmux_plan_again() -> None:
         (
             "cnn", {"plan": {"layers": {"fc8": {"reuse_factor": 2}}}}, ConfigError,
             ("fc8: no product that can be folded", "did you mean"),
+        ),
+        (
+            "cnn", {"plan": {"layers": {"fc8": {"multiplier": "dsp"}}}}, ConfigError,
+            ("fc8: multiplier and weights are those of a product", "did you mean"),
+        ),
+        (
+            "deep sets", {"plan": {"lanes": 1, "layers": {"fc1": {"weights": "block_rom", "reuse_factor": 1}}}},
+            ConfigError, ("fc1", "weights: block_rom", "a reuse_factor of 2 or more"),
+        ),
+        (
+            "lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"weights": "block_rom"}}}}, ConfigError,
+            ("lstm1: multiplier and weights", "a recurrent layer has none"),
+        ),
+        (
+            "cnn", {"plan": {"layers": {"fc9": {"multiplier": "dsp", "strategy": "distributed_arithmetic"}}}},
+            ConfigError, ("shifts and adds", "fc9", "strategy: resource"),
+        ),
+        (
+            "cnn", {"plan": {"layers": {"fc9": {"multiplier": "bram"}}}}, ConfigError,
+            ("plan.layers.fc9.multiplier must be auto or lut or dsp",),
         ),
         (
             "cnn", {"plan": {"layers": {"fc9": {"reuse_factor": 50}}}}, ConfigError,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from l1ml.graph.program import TensorProgram
+from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, ScanNode
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import WHOLE, Raster
@@ -30,6 +31,9 @@ class Choices:
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         return min(shape[0], self.per_clock) if self.per_clock else (1 if phases > 1 else None)
+
+    def making(self, step: int) -> Making:
+        return Making()
 
     def split(self, step: int, positions: int) -> int | None:
         return self.lanes

@@ -11,8 +11,8 @@
 // ignored. A beat without start that comes less than Slices clocks after the one before ends the event: it
 // gives no more results. Only control is reset.
 //
-// Reloadable: weights_we_i writes a word (one slice of one phase) into the bank that is not in use.
-// weights_swap_i asks for the banks to be swapped; that happens with the next start_i in a later clock, and
+// Reloadable: weights_we_i writes a word (one slice of one phase) into the bank that is not in use, bias_we_i
+// what the accumulators begin with there (Initial, in both banks at first). weights_swap_i asks for the banks to be swapped; that happens with the next start_i in a later clock, and
 // until then nothing should be written. Reset goes back to the first bank, as it was last written.
 
 `default_nettype none
@@ -50,9 +50,11 @@ module l1ml_fold #(
   output logic                             valid_o,
   output logic                             start_o,
   output logic      [Outputs*AccBits-1:0]  data_o, // output 0 in the lowest bits
-  input  wire logic                        weights_we_i, // these four: 0 without Reloadable
+  input  wire logic                        weights_we_i, // these six: 0 without Reloadable
   input  wire logic [AddressBits-1:0]      weights_address_i,
   input  wire logic [WordBits-1:0]         weights_i,
+  input  wire logic                        bias_we_i,
+  input  wire logic [Outputs*AccBits-1:0]  bias_i, // output 0 in the lowest bits
   input  wire logic                        weights_swap_i
 );
 
@@ -116,6 +118,7 @@ module l1ml_fold #(
   logic [PerClock*InputBits-1:0] slice;
   logic [WordBits-1:0] word;
   logic bank_q; // of the weights
+  logic [Outputs*AccBits-1:0] initials; // what the accumulators of the slice there begin with
   logic unused_inputs; // those that have no weight
 
   assign unused_inputs = ^data_i;
@@ -156,7 +159,8 @@ module l1ml_fold #(
     ) weights (
       .clk_i(clk_i),
       .bank_i(bank),
-      .address_i(address),
+      .first_i(begins),
+      .address_i(address_q),
       .data_o(word),
       .we_i(weights_we_i),
       .we_bank_i(~bank_q),
@@ -164,12 +168,46 @@ module l1ml_fold #(
       .we_data_i(weights_i)
     );
 
+    // The bank of the slice whose sum reaches the accumulators in the next clock.
+    logic sum_bank;
+
+    if (Depth == 0) begin : gen_now
+      assign sum_bank = bank;
+    end else begin : gen_later
+      l1ml_delay #(
+        .Width(1),
+        .Latency(Depth)
+      ) banks (
+        .clk_i(clk_i),
+        .data_i(bank),
+        .data_o(sum_bank)
+      );
+    end
+
+    l1ml_weights #(
+      .Words(1),
+      .WordBits(Outputs * AccBits),
+      .Reloadable(1'b1),
+      .Weights(Initial)
+    ) biases (
+      .clk_i(clk_i),
+      .bank_i(sum_bank),
+      .first_i(1'b1),
+      .address_i(1'b0),
+      .data_o(initials),
+      .we_i(bias_we_i),
+      .we_bank_i(~bank_q),
+      .we_address_i(1'b0),
+      .we_data_i(bias_i)
+    );
+
   end else begin : gen_rom
 
     logic unused;
 
-    assign unused = ^{weights_we_i, weights_address_i, weights_i, weights_swap_i};
+    assign unused = ^{weights_we_i, weights_address_i, weights_i, bias_we_i, bias_i, weights_swap_i};
     assign bank_q = 1'b0;
+    assign initials = Initial;
 
     l1ml_weights #(
       .Words(Words),
@@ -180,7 +218,8 @@ module l1ml_fold #(
     ) weights (
       .clk_i(clk_i),
       .bank_i(bank_q),
-      .address_i(address),
+      .first_i(begins),
+      .address_i(address_q),
       .data_o(word),
       .we_i(1'b0),
       .we_bank_i(1'b0),
@@ -305,7 +344,7 @@ module l1ml_fold #(
 
     always_ff @(posedge clk_i) begin
       if (add) begin
-        acc_q <= (add_first ? Initial[o*AccBits+:AccBits] : acc_q) + AccBits'($signed(sum));
+        acc_q <= (add_first ? initials[o*AccBits+:AccBits] : acc_q) + AccBits'($signed(sum));
       end
     end
 
