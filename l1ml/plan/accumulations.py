@@ -10,23 +10,45 @@ import numpy as np
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorStep
 from l1ml.plan.beat import on_beats
-from l1ml.plan.bodies import Bodies
 from l1ml.plan.folding import fold_of, reduce_of
+from l1ml.plan.meetings import Meetings
 from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
 from l1ml.plan.values import Fixed, Local, Mixed, Value
 
 
-class Accumulations(Bodies):
+class Accumulations(Meetings):
     """What needs an engine, on top of streams and bodies."""
 
-    def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
+    def _moved(self, op: p.Move, x: Local | Mixed) -> Value:
+        """Return a tensor whose elements moved."""
+        raise NotImplementedError
+
+    def _special(self, step: TensorStep, xs: list[Value]) -> Value | None:
         if isinstance(step.op, p.ConstMatmul):
             return self._product(step.op, xs[0])
         if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
             return self._reduced(step.op, xs[0])
+        if isinstance(step.op, p.Contract):
+            return self._multiplied(step.op, xs[0], xs[1])
         return None
+
+    def _multiplied(self, op: p.Contract, x: Value, y: Value) -> Local | None:
+        if not (isinstance(x, Local) and isinstance(y, Local)):
+            return self._contracted(op, x, y)
+        rank = len(x.shape)
+        if x.raster.whole or x.raster != y.raster or (x.axes, y.axes) != ((rank - 1,), (rank - 2,)):
+            return self._contracted(op, x, y)
+        # Both travel along the axis that is summed over: add up what every position gives.
+        body, (a, b) = self._joined([x, y])
+        lanes, *lead, n = body.type_of(a).shape
+        m = body.type_of(b).shape[-1]
+        a = self._added(body, p.Reshape((lanes, *lead, n, 1)), (a,))
+        b = self._added(body, p.Reshape((lanes, *lead, 1, m)), (b,))
+        made = self._added(body, op, (a, b))
+        shape = (*lead, n, m, x.shape[-1])
+        return self._reduced(p.Reduce("sum"), Local(x.raster, shape, (rank,), body, made))
 
     def _scanned(self, loop: Recurrence) -> Local | None:
         """Return the result of a recurrent layer whose steps share one cell, None where they do not."""
@@ -34,7 +56,7 @@ class Accumulations(Bodies):
         if not isinstance(x, Local) or not self.choices.scan(self.number, loop.steps):
             return None
         if x.raster.whole:
-            x = self._as_beats(x, Raster(1, loop.steps, 1), (0,))
+            x = self._as_beats(x, Raster(1, loop.steps, 1), (0,), x.shape)
         if x.raster != Raster(1, loop.steps, 1) or x.axes != (0,) or len(x.inner) != 1:
             return None
         source = self._flowing(x)
@@ -49,11 +71,22 @@ class Accumulations(Bodies):
         shape = self.program.type_of(loop.result).shape
         return self._on_stream(number, shape, (0,) if loop.sequences else ())
 
-    def _product(self, op: p.ConstMatmul, x: Value) -> Local | None:
+    def _product(self, op: p.ConstMatmul, x: Value) -> Value | None:
         if isinstance(x, Fixed):
             return None
+        picked = _picked(op)
+        if picked is not None and (isinstance(x, Mixed) or len(x.shape) - 1 in x.axes):
+            return self._picking(picked, x)
         if isinstance(x, Mixed):
-            return self._summed_up(op, x)
+            summed = self._summed_up(op, x)
+            if summed is not None or x.origin.position.ndim == 1:
+                return summed
+            x = self._whole(x)
+        if len(x.shape) - 1 in x.axes:
+            blocks = self._in_blocks(op, x)
+            if blocks is not None:
+                return blocks
+            x = self._whole(x)
         if x.raster.whole and len(x.shape) > 1 and prod(x.shape[:-1]) > 1:
             x = self._split(x)
         if x.raster.lanes != 1 or len(x.inner) != 1 or len(x.shape) - 1 in x.axes:
@@ -106,12 +139,45 @@ class Accumulations(Bodies):
 
     def _reduced(self, op: p.Reduce, x: Local) -> Local | None:
         last = len(x.shape) - 1
-        if x.raster.whole or x.axes != (last,):
+        if x.raster.whole or last not in x.axes:
             return None
+        size, raster = x.shape[last], x.raster
+        if size % raster.columns == 0:
+            each = Raster(size // raster.columns, raster.columns, raster.lanes)
+        elif raster.columns % size == 0 and size % raster.lanes == 0:
+            each = Raster(1, size, raster.lanes)
+        else:
+            return None
+        groups = raster.positions // size
         source = self._flowing(x)
-        node = reduce_of(op, self.streams[source])
+        node = reduce_of(op, self.streams[source], each, groups)
         number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
+            node.engine, source, Stream(Raster(1, groups, 1), node.type), ups=node.ups, input_bits=node.input_bits,
             result_bits=node.result_bits, drops=node.drops,
         )  # fmt: skip
-        return self._on_stream(number, x.shape[:-1], ())
+        return self._on_stream(number, x.shape[:-1], x.axes[:-1] if groups > 1 else ())
+
+    def _in_blocks(self, op: p.ConstMatmul, x: Local) -> Local | None:
+        """Return sums over equal blocks of positions, such as of the edges of every node; None for other products."""
+        n_in, n_out = op.matrix.shape
+        size = n_in // n_out
+        if n_in % n_out or not np.array_equal(
+            op.matrix, np.kron(np.eye(n_out), np.ones((size, 1))) * (1 << op.frac)
+        ):
+            return None
+        rows = self._moved(p.Reshape((*x.shape[:-1], n_out, size)), x)
+        return self._reduced(p.Reduce("sum"), rows) if isinstance(rows, Local) else None
+
+    def _picking(self, picked: np.ndarray, x: Local | Mixed) -> Value:
+        """Return a product that only picks elements of the last axis."""
+        shape = x.shape if isinstance(x, Local) else x.origin.position.shape
+        first = np.arange(prod(shape[:-1]), dtype=np.int64).reshape(*shape[:-1], 1) * shape[-1]
+        return self._moved(p.Take(np.where(picked < 0, -1, first + picked)), x)
+
+
+def _picked(op: p.ConstMatmul) -> np.ndarray | None:
+    """Return which element every column of a matrix of zeros and ones picks, -1 for none; None for any other matrix."""
+    used = op.matrix != 0
+    if bool((used.sum(axis=0) > 1).any()) or bool((op.matrix[used] != 1 << op.frac).any()):
+        return None
+    return np.where(used.any(axis=0), used.argmax(axis=0), -1)

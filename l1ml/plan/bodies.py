@@ -36,6 +36,8 @@ class Bodies:
         self.bodies: dict[tuple[int, ...], Body] = {}
         self.made: dict[tuple[int, int], int] = {}  # (body, tensor) -> stream
         self.wholes: dict[int, Local] = {}
+        self.splits: dict[tuple[int, Raster], int] = {}  # (source, beats) -> stream
+        self.repeats: dict[tuple[int, Raster], int] = {}
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))
@@ -114,8 +116,15 @@ class Bodies:
             (tensor,) = step.sources
         return tensor
 
-    def _finished(self) -> tuple[Node, ...]:
-        """Return the nodes; every body that something reads becomes a Map."""
+    def _finished(self, ends: list[int]) -> tuple[Node, ...]:
+        """Return the nodes that the outputs need; every such body becomes a Map.
+
+        What was tried and given up is left out.
+
+        Args:
+            ends: streams of the outputs.
+        """
+        self._forget(set(ends))
         out: list[Node] = []
         for node in self.nodes:
             if not isinstance(node, Body):
@@ -126,6 +135,28 @@ class Bodies:
                 layers = tuple(dict.fromkeys(step.layer for step in program.steps))
                 out.append(MapNode(layers, program, node.sources, streams))
         return _in_order(out)
+
+    def _forget(self, needed: set[int]) -> None:
+        """Drop engines, and outputs of bodies, whose streams nobody needs."""
+        left, grown = list(self.nodes), True
+        kept: list[Node | Body] = []
+        while grown:
+            grown = False
+            for node in list(left):
+                made = (
+                    {self.made[id(node), t] for t in node.outputs}
+                    if isinstance(node, Body)
+                    else set(node.outputs)
+                )
+                if made & needed:
+                    needed.update(node.sources if isinstance(node, Body) else node.inputs)
+                    left.remove(node)
+                    kept.append(node)
+                    grown = True
+        self.nodes = [n for n in self.nodes if any(n is k for k in kept)]
+        for node in self.nodes:
+            if isinstance(node, Body):
+                node.outputs = [t for t in node.outputs if self.made[id(node), t] in needed]
 
     def _engine(self, engine: object, source: int, stream: Stream, **more: object) -> int:
         number = self._stream(stream)
@@ -143,34 +174,46 @@ class Bodies:
     # Between whole events and beats.
 
     def _split(self, x: Local) -> Local:
-        """Send the positions of a whole tensor one after the other."""
-        positions = prod(x.shape[:-1])
-        lanes = self.choices.split(self.number, positions)
-        if lanes is None or lanes >= positions:
+        """Send the positions of a whole tensor one after the other, as many per beat as the plan says."""
+        found = self._shared(x.shape[:-1])
+        if found is None:
             return x
-        return self._as_beats(x, Raster(1, positions, lanes), tuple(range(len(x.shape) - 1)))
+        raster, axes = found
+        return self._as_beats(x, raster, tuple(range(axes)), x.shape)
 
-    def _split_image(self, x: Local, axes: int) -> Local:
-        if len(x.shape) != axes + 1:
-            return x
-        sizes = x.shape[:-1]
+    def _shared(self, sizes: tuple[int, ...]) -> tuple[Raster, int] | None:
+        """Return how positions share beats, and how many of their axes are streamed; None where they do not.
+
+        Rows are not cut: a beat holds a part of a row that divides it, or whole rows.
+        """
         lanes = self.choices.split(self.number, prod(sizes))
         if lanes is None or lanes >= prod(sizes):
-            return x
-        rows, columns = (1, *sizes) if axes == 1 else sizes
-        if lanes > columns or (rows > 1 and columns % lanes):
-            return x
-        return self._as_beats(x, Raster(rows, columns, lanes), tuple(range(axes)))
+            return None
+        while len(sizes) > 1:
+            row = sizes[-1]
+            fit = next((k for k in range(lanes, row + 1) if row % k == 0), None)
+            if fit is not None:
+                return Raster(prod(sizes[:-1]), row, fit), len(sizes)
+            lanes, sizes = -(-lanes // row), sizes[:-1]
+        return (Raster(1, sizes[0], lanes), 1) if lanes < sizes[0] else None
 
-    def _as_beats(self, x: Local, raster: Raster, axes: tuple[int, ...]) -> Local:
+    def _as_beats(self, x: Local, raster: Raster, axes: tuple[int, ...], shape: tuple[int, ...]) -> Local:
+        """Send a whole tensor as beats.
+
+        Args:
+            x: whole; its positions are its leading axes.
+            raster: how they share beats.
+            axes: those of ``shape`` that are streamed.
+            shape: of the tensor as it is meant; its other axes follow the streamed ones in ``x``.
+        """
         source = self._flowing(x)
         stream = self.streams[source]
-        inner = stream.elements // raster.positions
-        kind = same_in_all_lanes(stream.type.reshaped((raster.positions, inner)))
-        made = Stream(raster, kind)
-        engine = SplitEngine(raster.rows, raster.columns, raster.lanes, max(1, made.position_bits))
-        number = self._engine(engine, source, made)
-        return self._on_stream(number, x.shape, axes)
+        if (source, raster) not in self.splits:
+            inner = stream.elements // raster.positions
+            made = Stream(raster, same_in_all_lanes(stream.type.reshaped((raster.positions, inner))))
+            engine = SplitEngine(raster.rows, raster.columns, raster.lanes, max(1, made.position_bits))
+            self.splits[source, raster] = self._engine(engine, source, made)
+        return self._on_stream(self.splits[source, raster], shape, axes)
 
     def _whole(self, x: Local | Mixed) -> Local:
         """Gather all positions of an event."""

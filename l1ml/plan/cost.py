@@ -14,6 +14,7 @@ from l1ml.plan.align import AlignEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.repeat import RepeatEngine
 from l1ml.plan.scan import ScanEngine
 from l1ml.plan.window import WindowEngine
 
@@ -123,6 +124,11 @@ def _split(engine: SplitEngine) -> Resources:
 @of_engine.register
 def _collect(engine: CollectEngine) -> Resources:
     return Resources(10, engine.positions * engine.position_bits + 10)
+
+
+@of_engine.register
+def _repeat(engine: RepeatEngine) -> Resources:
+    return Resources(10, engine.width + 10)
 
 
 @of_engine.register

@@ -207,11 +207,13 @@ class EngineNetwork:
         streams: all of them.
         nodes: every stream but the first is made by one node, from earlier ones.
         outputs: stream of every output of the network.
+        types: of the outputs; a stream may have wider ones, since its positions share theirs.
     """
 
     streams: tuple[Stream, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    types: tuple[TensorType, ...]
 
     def maker(self, stream: int) -> int | None:
         """Return the number of the node that makes a stream, None for the input."""

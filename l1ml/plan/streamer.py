@@ -62,7 +62,8 @@ class _Layout(Accumulations):
                 self.values[loop.result], done = made, loop.last
         self.layer = "outputs"
         ends = [self._output(t) for _, t in self.program.outputs]
-        return EngineNetwork(tuple(self.streams), self._finished(), tuple(ends))
+        types = tuple(self.program.type_of(t) for _, t in self.program.outputs)
+        return EngineNetwork(tuple(self.streams), self._finished(ends), tuple(ends), types)
 
     # Steps.
 
@@ -70,10 +71,15 @@ class _Layout(Accumulations):
         if all(isinstance(x, Fixed) for x in xs):
             return self._constant(step, [x for x in xs if isinstance(x, Fixed)])
         if isinstance(step.op, p.Move):
-            return self._move(step, xs[0])
+            assert not isinstance(xs[0], Fixed)
+            return self._moved(step.op, xs[0])
         made = self._special(step, xs)
         if made is None:
             made = self._mapped(step, xs)
+        for bring in (self._spread, self._met):
+            operands = bring(step.op, xs) if made is None else None
+            if operands is not None:
+                made = self._mapped(step, operands)
         if made is None:
             made = self._mapped(step, [x if isinstance(x, Fixed) else self._whole(x) for x in xs])
         if made is None:
@@ -147,20 +153,6 @@ class _Layout(Accumulations):
                 return None
         return first.raster, axes
 
-    def _joined(self, xs: list[Local]) -> tuple[Body, list[int]]:
-        """Return a body that has all the tensors."""
-        if len({id(x.body) for x in xs}) == 1:
-            return xs[0].body, [x.tensor for x in xs]
-        numbers = [self._flowing(x) for x in xs]
-        sources = tuple(dict.fromkeys(numbers))
-        body = self._body(*sources)
-        tensors = []
-        for x, number in zip(xs, numbers, strict=True):
-            at, groups = sources.index(number), x.raster.lanes
-            inner = x.inner
-            tensors.append(at if len(inner) == 1 else self._added(body, p.Reshape((groups, *inner)), (at,)))
-        return body, tensors
-
     def _ranked(self, op: p.Primitive, body: Body, tensor: int, x: Local, rank: int) -> int:
         """Give a tensor as many axes as the others, behind that of the lanes."""
         missing = rank - len(x.shape)
@@ -207,10 +199,7 @@ class _Layout(Accumulations):
 
     # Moves.
 
-    def _move(self, step: TensorStep, x: Value) -> Value:
-        op = step.op
-        assert isinstance(op, p.Move)
-        assert not isinstance(x, Fixed)
+    def _moved(self, op: p.Move, x: Local | Mixed) -> Value:
         if isinstance(op, p.Window):
             made = self._window(op, x)
             if made is not None:
@@ -231,7 +220,7 @@ class _Layout(Accumulations):
         tensor = self._taken(x, indices)
         return Local(x.raster, indices.shape, (), x.body, tensor)
 
-    def _window(self, op: p.Window, x: Value) -> Local | None:
+    def _window(self, op: p.Window, x: Local | Mixed) -> Local | None:
         base = x.base if isinstance(x, Mixed) else x
         assert isinstance(base, Local)
         axes = len(op.kernel)
@@ -246,14 +235,22 @@ class _Layout(Accumulations):
         else:
             full = base.shape
         if base.raster.whole and isinstance(x, Local) and axes in (1, 2) and prod(op.kernel) > 1:
-            base = self._split_image(base, axes)
+            base = self._split(base)
         if base.raster.whole or base.axes != tuple(range(axes)) or axes > 2 or len(base.inner) != 1:
+            return None
+        if self._sizes(base) != base.shape[:axes]:
             return None
         if op.edge and any(any(pair) for pair in pads):
             return None
         if prod(op.kernel) == 1 and prod(op.strides) == 1 and not any(any(pair) for pair in pads):
             return base
         return self._windowed(op, base, pads, full)
+
+    @staticmethod
+    def _sizes(x: Local) -> tuple[int, ...]:
+        """Return the axes of an image or a sequence as its beats have them."""
+        raster = x.raster
+        return (raster.rows, raster.columns) if len(x.axes) == 2 else (raster.columns,)
 
     def _windowed(
         self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...], full: tuple[int, ...]

@@ -104,11 +104,16 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
+        ("edge conv", ["collect", "split", "collect", "split", "reduce", "reduce"]),
+        ("interaction", ["collect", "split", "split", "reduce", "reduce"]),
+        ("linear interaction", ["reduce", "repeat", "reduce"]),
+        ("garnet", ["reduce", "repeat", "reduce"]),
+        ("attention", ["collect", "repeat", "collect", "repeat", "reduce"]),
     ],
 )
 def test_nothing_is_gathered_that_need_not_be(name: str, engines: list[str]) -> None:
     rows, columns = NETWORKS[name][1]
-    net = lay_out(PROGRAMS[name], Raster(rows, columns, 1), Choices())
+    net = lay_out(PROGRAMS[name], Raster(rows, columns, 1), Choices(lanes=1))
     found = [
         "scan" if isinstance(n, ScanNode) else n.engine.MODULE.removeprefix("l1ml_")
         for n in net.nodes
