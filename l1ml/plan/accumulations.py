@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -74,16 +75,18 @@ class Accumulations(Meetings):
     def _product(self, op: p.ConstMatmul, x: Value) -> Value | None:
         if isinstance(x, Fixed):
             return None
-        picked = _picked(op)
-        if picked is not None and (isinstance(x, Mixed) or len(x.shape) - 1 in x.axes):
-            return self._picking(picked, x)
+        one = _one_weight(op)
+        if one is not None and (isinstance(x, Mixed) or x.raster.whole or len(x.shape) - 1 in x.axes):
+            picked = self._picking(op, one, x)
+            if picked is not None:
+                return picked
         if isinstance(x, Mixed):
             summed = self._summed_up(op, x)
             if summed is not None or x.origin.position.ndim == 1:
                 return summed
             x = self._whole(x)
         if len(x.shape) - 1 in x.axes:
-            blocks = self._in_blocks(op, x)
+            blocks = None if one is None else self._in_blocks(op, one, x)
             if blocks is not None:
                 return blocks
             x = self._whole(x)
@@ -157,27 +160,39 @@ class Accumulations(Meetings):
         )  # fmt: skip
         return self._on_stream(number, x.shape[:-1], x.axes[:-1] if groups > 1 else ())
 
-    def _in_blocks(self, op: p.ConstMatmul, x: Local) -> Local | None:
+    def _in_blocks(self, op: p.ConstMatmul, weight: int, x: Local) -> Local | None:
         """Return sums over equal blocks of positions, such as of the edges of every node; None for other products."""
         n_in, n_out = op.matrix.shape
         size = n_in // n_out
         if n_in % n_out or not np.array_equal(
-            op.matrix, np.kron(np.eye(n_out), np.ones((size, 1))) * (1 << op.frac)
+            op.matrix != 0, np.kron(np.eye(n_out), np.ones((size, 1))) != 0
         ):
             return None
         rows = self._moved(p.Reshape((*x.shape[:-1], n_out, size)), x)
-        return self._reduced(p.Reduce("sum"), rows) if isinstance(rows, Local) else None
+        summed = self._reduced(p.Reduce("sum"), rows) if isinstance(rows, Local) else None
+        return None if summed is None else self._times(summed, weight, op.frac)
 
-    def _picking(self, picked: np.ndarray, x: Local | Mixed) -> Value:
-        """Return a product that only picks elements of the last axis."""
+    def _picking(self, op: p.ConstMatmul, weight: int, x: Local | Mixed) -> Value | None:
+        """Return a product that only picks elements of the last axis; None for other products."""
+        used = op.matrix != 0
+        if bool((used.sum(axis=0) > 1).any()):
+            return None
+        picked = np.where(used.any(axis=0), used.argmax(axis=0), -1)
+        base = self._times(x if isinstance(x, Local) else x.base, weight, op.frac)
         shape = x.shape if isinstance(x, Local) else x.origin.position.shape
         first = np.arange(prod(shape[:-1]), dtype=np.int64).reshape(*shape[:-1], 1) * shape[-1]
-        return self._moved(p.Take(np.where(picked < 0, -1, first + picked)), x)
+        taken = p.Take(np.where(picked < 0, -1, first + picked))
+        return self._moved(taken, base if isinstance(x, Local) else Mixed(base, x.origin))
+
+    def _times(self, x: Local, weight: int, frac: int) -> Local:
+        """Return all elements times one constant."""
+        if weight == 1 << frac:
+            return x
+        factor = np.array(weight, dtype=np.int64)
+        return replace(x, tensor=self._added(x.body, p.MulConst(factor, frac), (x.tensor,)))
 
 
-def _picked(op: p.ConstMatmul) -> np.ndarray | None:
-    """Return which element every column of a matrix of zeros and ones picks, -1 for none; None for any other matrix."""
-    used = op.matrix != 0
-    if bool((used.sum(axis=0) > 1).any()) or bool((op.matrix[used] != 1 << op.frac).any()):
-        return None
-    return np.where(used.any(axis=0), used.argmax(axis=0), -1)
+def _one_weight(op: p.ConstMatmul) -> int | None:
+    """Return what all entries of a matrix are that are not zero, None where they differ."""
+    found = np.unique(op.matrix[op.matrix != 0])
+    return int(found[0]) if len(found) == 1 else None

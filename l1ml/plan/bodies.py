@@ -38,6 +38,7 @@ class Bodies:
         self.wholes: dict[int, Local] = {}
         self.splits: dict[tuple[int, Raster], int] = {}  # (source, beats) -> stream
         self.repeats: dict[tuple[int, Raster], int] = {}
+        self.takes: dict[tuple[int, int, tuple[int, ...], bytes], int] = {}
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))
@@ -164,12 +165,12 @@ class Bodies:
         return number
 
     def _taken(self, x: Local, inner: IntArray) -> int:
-        kind = x.body.type_of(x.tensor)
-        groups, size = kind.shape[0], prod(kind.shape[1:])
-        if np.array_equal(inner.ravel(), np.arange(size)):
-            return self._added(x.body, p.Reshape((groups, *inner.shape)), (x.tensor,))
-        lanes = np.arange(groups, dtype=np.int64).reshape(groups, *(1,) * inner.ndim) * size
-        return self._added(x.body, p.Take(np.where(inner < 0, -1, inner + lanes)), (x.tensor,))
+        key = (id(x.body), x.tensor, inner.shape, inner.tobytes())
+        if key not in self.takes:
+            self.takes[key] = self._added(
+                x.body, _take_of(x.body.type_of(x.tensor).shape, inner), (x.tensor,)
+            )
+        return self.takes[key]
 
     # Between whole events and beats.
 
@@ -215,14 +216,34 @@ class Bodies:
             self.splits[source, raster] = self._engine(engine, source, made)
         return self._on_stream(self.splits[source, raster], shape, axes)
 
+    def _before_moves(self, x: Local) -> tuple[Local, IntArray | None]:
+        """Return the tensor of which another one on beats holds copies, and which element each of its elements is.
+
+        Only where that is smaller: so no copy is gathered.
+        """
+        tensor, picked = _moves_of(x.body, x.tensor)
+        kind = x.body.type_of(tensor)
+        size, lanes = prod(kind.shape[1:]), x.raster.lanes
+        if picked is None or kind.shape[0] != lanes or size >= prod(x.inner):
+            return x, None
+        own = picked.reshape(lanes, -1) - np.where(
+            picked.reshape(lanes, -1) < 0, 0, np.arange(lanes)[:, None] * size
+        )
+        if not np.array_equal(np.broadcast_to(own[0], own.shape), own) or int(own.max(initial=0)) >= size:
+            return x, None
+        inner = kind.shape[1:]
+        return Local(x.raster, (x.raster.positions, *inner), (0,), x.body, tensor), own[0]
+
     def _whole(self, x: Local | Mixed) -> Local:
         """Gather all positions of an event."""
         base = x.base if isinstance(x, Mixed) else x
         if base.raster.whole:
             if isinstance(x, Local):
                 return x
-            gathered = base
+            gathered, inner, picked = base, prod(base.inner), None
         else:
+            base, picked = self._before_moves(base)
+            inner = prod(base.inner)
             source = self._flowing(base)
             if source not in self.wholes:
                 stream, raster = self.streams[source], base.raster
@@ -239,9 +260,31 @@ class Bodies:
                 self.wholes[source] = Local(WHOLE, (kind.size,), (), self._body(number), 0)
             gathered = self.wholes[source]
         origin = x.origin if isinstance(x, Mixed) else Origin.of(x.shape, x.axes)
-        inner = prod(base.inner)
-        taken = np.where(origin.position < 0, -1, origin.position * inner + origin.inner)
+        at = origin.inner if picked is None else picked[origin.inner]
+        taken = np.where((origin.position < 0) | (at < 0), -1, origin.position * inner + at)
         return Local(WHOLE, taken.shape, (), gathered.body, self._taken(gathered, taken))
+
+
+def _take_of(shape: tuple[int, ...], inner: IntArray) -> p.Move:
+    """Return the move that gives every position of a beat of ``shape`` the elements ``inner`` of its own."""
+    groups, size = shape[0], prod(shape[1:])
+    if np.array_equal(inner.ravel(), np.arange(size)):
+        return p.Reshape((groups, *inner.shape))
+    lanes = np.arange(groups, dtype=np.int64).reshape(groups, *(1,) * inner.ndim) * size
+    return p.Take(np.where(inner < 0, -1, inner + lanes))
+
+
+def _moves_of(body: Body, tensor: int) -> tuple[int, IntArray | None]:
+    """Return the tensor that moves made another from, and which element every element is; None for all in order."""
+    first, picked = len(body.inputs), None
+    while tensor >= first:
+        step = body.steps[tensor - first]
+        if not isinstance(step.op, p.Move):
+            break
+        indices = step.op.indices(body.type_of(step.sources[0]).shape)
+        picked = indices if picked is None else np.where(picked < 0, -1, indices.ravel()[picked])
+        (tensor,) = step.sources
+    return tensor, picked
 
 
 def _in_order(nodes: list[Node]) -> tuple[Node, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from l1ml.errors import ConfigError, TimingError, nearest
+from l1ml.graph.primitives import Contract
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
@@ -137,7 +138,7 @@ class Planner:
         self.program, self.raster, self.arrivals, self.goal = program, raster, arrivals, goal
         self.measure, self.resources = measure, resources
         self.have = cost.of_part(goal.part)
-        self.tried: dict[tuple[tuple[int, int], ...], Plan | None] = {}
+        self.tried: dict[tuple[tuple[tuple[int, int], ...], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
         self.why: TimingError | ConfigError | None = None
         self.needed: int | None = None
@@ -148,9 +149,7 @@ class Planner:
         Raises:
             TimingError: none keeps them; says which layer is in the way, and what would do.
         """
-        split = self._splits()
-        start = self._fastest(split)
-        best = start
+        split, best = self._start()
         while True:
             better = self._step(best, split)
             if better is None:
@@ -163,8 +162,8 @@ class Planner:
         Raises:
             TimingError: no plan keeps the interval.
         """
-        split = self._splits()
-        found = [self._fastest(split)]
+        split, start = self._start()
+        found = [start]
         while (better := self._step(found[-1], split)) is not None:
             found.append(better)
         kept: list[Plan] = []
@@ -172,6 +171,17 @@ class Planner:
             if not kept or cost.weight(plan.total, self.have) < cost.weight(kept[-1].total, self.have):
                 kept.append(plan)
         return kept
+
+    def _start(self) -> tuple[dict[int, int], Plan]:
+        """Return the fastest plan and its splits; products of two tensors are not shared if that takes too long."""
+        steps, every = self.program.steps, self._splits()
+        fewer = {step: lanes for step, lanes in every.items() if not isinstance(steps[step].op, Contract)}
+        try:
+            return every, self._fastest(every)
+        except TimingError:
+            if len(fewer) == len(every):
+                raise
+        return fewer, self._fastest(fewer)
 
     def _splits(self) -> dict[int, int]:
         """Split whole tensors so far that their positions just fit the interval."""
@@ -275,7 +285,7 @@ class Planner:
                 yield {**plan.slices, step: slices}
 
     def _made(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan | None:
-        key = tuple(sorted(slices.items()))
+        key = tuple(sorted(slices.items())), tuple(sorted(split.items()))
         if key not in self.tried:
             try:
                 self.tried[key] = self._build(slices, split)

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from l1ml.graph import primitives as p
+from l1ml.plan.ahead import taken_together
 from l1ml.plan.beat import CONSTANTS
 from l1ml.plan.bodies import Bodies
 from l1ml.plan.network import Body
@@ -21,6 +22,10 @@ from l1ml.plan.streams import Raster, Stream
 from l1ml.plan.values import Fixed, Local, Mixed, Value
 
 ELEMENTWISE = (p.Combine, p.Compare, p.Select)
+
+
+SHARED = 64
+"""Multipliers from which on a product of two whole tensors is shared by its rows or columns."""
 
 
 class Meetings(Bodies):
@@ -39,7 +44,7 @@ class Meetings(Bodies):
         if not streamed:
             return None
         lead = max(streamed, key=lambda x: x.raster.positions)
-        shapes = [x.type.shape if isinstance(x, Fixed) else _shape(x) for x in xs]
+        shapes = [_shape(x) for x in xs]
         full = op.shape_of(*shapes) if not isinstance(op, p.Concat) else shapes[xs.index(lead)]
         offset = len(full) - len(lead.shape)
         axes = tuple(a + offset for a in lead.axes)
@@ -58,17 +63,21 @@ class Meetings(Bodies):
             op: the same for every position.
             xs: its operands.
         """
-        if not isinstance(op, (*ELEMENTWISE, p.Concat, *CONSTANTS)) or not any(map(_repeats, xs)):
+        if not isinstance(op, (*ELEMENTWISE, p.Concat, *CONSTANTS)):
             return None
-        full = op.shape_of(*(x.type.shape if isinstance(x, Fixed) else _shape(x) for x in xs))
-        if len(full) < 2 or (isinstance(op, p.Concat) and op.axis != len(full) - 1):
-            return None
-        found = self._shared(full[:-1])
+        shapes = [_shape(x) for x in xs]
+        full = op.shape_of(*shapes)
+        axes = tuple(sorted({a for x in xs for a in _copied(x, len(full))}))
+        found = self._shared(tuple(full[a] for a in axes)) if axes else None
         if found is None:
             return None
         raster, count = found
-        wanted = full if not isinstance(op, p.Concat) else (*full[:-1], 1)
-        return [self._beside(x, raster, wanted, tuple(range(count))) for x in xs]
+        axes = axes[:count]
+        if isinstance(op, p.Concat):
+            if op.axis in axes:
+                return None
+            full = tuple(1 if a == op.axis else n for a, n in enumerate(full))
+        return [self._beside(x, raster, full, axes) for x in xs]
 
     def _beside(self, x: Value, raster: Raster, full: tuple[int, ...], axes: tuple[int, ...]) -> Value:
         """Return an operand on the stream of another one.
@@ -167,17 +176,27 @@ class Meetings(Bodies):
 
     def _contracted(self, op: p.Contract, x: Value, y: Value) -> Local | None:
         """Return a product of two tensors of which one travels as rows of ``x`` or columns of ``y``."""
-        if isinstance(x, Fixed) or isinstance(y, Fixed):
-            return None
         *lead, n, n_sum = _shape(x)
         m = _shape(y)[-1]
         row, column = len(lead), len(lead) + 1
         full = (*lead, n, m)
-        if isinstance(x, Local) and x.axes == (row,):
+        if prod(full) * n_sum >= SHARED and not any(isinstance(z, Local) and z.axes for z in (x, y)):
+            found = self._shared((max(n, m),))
+            if found is not None and n >= m:
+                x = self._beside(x, found[0], _shape(x), (row,))
+            elif found is not None:
+                y = self._beside(y, found[0], _shape(y), (column,))
+        if isinstance(x, Fixed) or isinstance(y, Fixed):
+            return None
+        rows = isinstance(x, Local) and x.axes == (row,)
+        columns = isinstance(y, Local) and y.axes == (column,)
+        if rows and columns:  # stream what is not taken together next
+            rows = not taken_together(self.program, self.number + len(self.program.inputs), row)
+        if rows and isinstance(x, Local):
             other = self._whole(y)
             raster, axes = x.raster, (row,)
             pair = [x, self._repeated(other, raster, (n, *other.shape), (0,))]
-        elif isinstance(y, Local) and y.axes == (column,):
+        elif columns and isinstance(y, Local):
             other = self._whole(x)
             raster, axes = y.raster, (column,)
             pair = [self._repeated(other, raster, (m, *other.shape), (0,)), y]
@@ -194,18 +213,32 @@ class Meetings(Bodies):
         return Local(raster, full, axes, body, self._added(body, p.Reshape((lanes, *kept)), (made,)))
 
 
-def _repeats(x: Value) -> bool:
-    """Tell whether a tensor has elements more than once, by a move that made it."""
+def _copied(x: Value, rank: int) -> tuple[int, ...]:
+    """Return the axes of the positions of a tensor that has elements more than once, by the move that made it.
+
+    Args:
+        x: the tensor; of any other one the answer is empty.
+        rank: of the result, whose axes are meant.
+    """
+    if isinstance(x, Fixed):
+        return ()
     if isinstance(x, Mixed):
-        return x.origin.position.size > prod(x.base.shape)
-    if isinstance(x, Fixed) or not x.raster.whole or x.tensor < len(x.body.inputs):
-        return False
+        where = x.origin.position
+        if where.size <= prod(x.base.shape):
+            return ()
+        moving = [a for a in range(where.ndim) if bool((np.take(where, [0], axis=a) != where).any())]
+        return tuple(a + rank - where.ndim for a in moving)
+    if not x.raster.whole or x.tensor < len(x.body.inputs):
+        return ()
     step = x.body.steps[x.tensor - len(x.body.inputs)]
-    return isinstance(step.op, p.Take) and step.op.taken.size > x.body.type_of(step.sources[0]).size
+    if not isinstance(step.op, p.Take) or step.op.taken.size <= x.body.type_of(step.sources[0]).size:
+        return ()
+    return tuple(range(rank - len(x.shape), rank - 1))
 
 
 def _shape(x: Value) -> tuple[int, ...]:
-    assert not isinstance(x, Fixed)
+    if isinstance(x, Fixed):
+        return x.type.shape
     return x.shape if isinstance(x, Local) else x.origin.position.shape
 
 

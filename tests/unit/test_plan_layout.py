@@ -104,7 +104,7 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
-        ("edge conv", ["collect", "split", "collect", "split", "reduce", "reduce"]),
+        ("edge conv", ["collect", "split", "split", "reduce", "reduce"]),
         ("interaction", ["collect", "split", "split", "reduce", "reduce"]),
         ("linear interaction", ["reduce", "repeat", "reduce"]),
         ("garnet", ["reduce", "repeat", "reduce"]),
