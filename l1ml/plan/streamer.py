@@ -45,6 +45,10 @@ def lay_out(
     return _Layout(program, raster, choices, period_ns).network()
 
 
+MAX_CUTS = 2
+"""Parts of one tensor with an engine each; where there are more, such as all time steps, the tensor is gathered."""
+
+
 class _Layout(Accumulations):
     def network(self) -> EngineNetwork:
         """Read the program, step by step."""
@@ -212,7 +216,8 @@ class _Layout(Accumulations):
         axes = moved.streamed_axes(base.raster.positions)
         inner = None if axes is None else moved.of_one_position(axes)
         if axes is None or inner is None:
-            return Mixed(base, moved)
+            made = self._cut(base, moved)
+            return Mixed(base, moved) if made is None else made
         return Local(base.raster, moved.position.shape, axes, base.body, self._taken(base, inner))
 
     def _moved_whole(self, op: p.Move, x: Local) -> Local:
@@ -229,11 +234,13 @@ class _Layout(Accumulations):
             sizes = tuple(base.shape[a] for a in base.axes)
             more = x.origin.padding(sizes, prod(base.inner)) if len(sizes) == axes else None
             if more is None or base.axes != tuple(range(axes)):
-                return None
+                shape = x.origin.position.shape
+                found = self._shared(shape[:-1]) if axes in (1, 2) and prod(op.kernel) > 1 else None
+                if found is None:
+                    return None
+                sent = self._beside(x, found[0], shape, tuple(range(found[1])))
+                return self._window(op, sent) if isinstance(sent, Local) else None
             pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True))
-            full: tuple[int, ...] = (*sizes, prod(base.inner))
-        else:
-            full = base.shape
         if base.raster.whole and isinstance(x, Local) and axes in (1, 2) and prod(op.kernel) > 1:
             base = self._split(base)
         if base.raster.whole or base.axes != tuple(range(axes)) or axes > 2 or len(base.inner) != 1:
@@ -244,7 +251,31 @@ class _Layout(Accumulations):
             return None
         if prod(op.kernel) == 1 and prod(op.strides) == 1 and not any(any(pair) for pair in pads):
             return base
-        return self._windowed(op, base, pads, full)
+        return self._windowed(op, base, pads)
+
+    def _cut(self, x: Local, origin: Origin) -> Local | None:
+        """Return a part of a stream that skips rows and columns, by an engine that passes only what is left."""
+        raster, every = x.raster, self.program.steps
+        source = every[self.number].sources[0]
+        if sum(isinstance(s.op, p.Move) and s.sources[0] == source for s in every) > MAX_CUTS:
+            return None
+        found, axes = origin.cut(raster.columns), origin.moving()
+        inner = None if found is None else origin.of_one_position(axes)
+        if found is None or inner is None:
+            return None
+        strides, pads = [], []
+        for taken, size in zip(found, (raster.rows, raster.columns), strict=True):
+            steps = np.unique(np.diff(taken))
+            if len(steps) > 1:
+                return None
+            strides.append(int(steps[0]) if len(steps) else 1)
+            pads.append((-int(taken[0]), int(taken[-1]) + 1 - size))
+        first = 1 if raster.rows == 1 else 0
+        op = p.Window((1,) * (2 - first), tuple(strides[first:]), (1,) * (2 - first), ((0, 0),) * (2 - first))
+        left = self._windowed(op, x, tuple(pads[first:]))
+        if left is None:
+            return None
+        return Local(left.raster, origin.position.shape, axes, left.body, self._taken(left, inner))
 
     @staticmethod
     def _sizes(x: Local) -> tuple[int, ...]:
@@ -252,9 +283,7 @@ class _Layout(Accumulations):
         raster = x.raster
         return (raster.rows, raster.columns) if len(x.axes) == 2 else (raster.columns,)
 
-    def _windowed(
-        self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...], full: tuple[int, ...]
-    ) -> Local | None:
+    def _windowed(self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...]) -> Local | None:
         source = self._flowing(x)
         stream, raster = self.streams[source], x.raster
         flat = len(op.kernel) == 1
@@ -267,15 +296,14 @@ class _Layout(Accumulations):
             )  # fmt: skip
         except ConfigError:
             return None
-        plain = p.Window(op.kernel, op.strides, op.dilation, pads, op.edge)
-        counts = plain.positions(full)
-        rows, columns = (1, *counts) if flat else counts
+        rows, columns = engine.out_rows, engine.out_columns
+        counts = (columns,) if flat else (rows, columns)
         (kr, kc), (_, sc), (_, dc) = two
         lanes = max(1, raster.lanes // sc) if raster.lanes % sc == 0 else 1
         lanes = min(lanes, columns)
         width = (engine_lanes(raster.lanes, sc) - 1) * sc + (kc - 1) * dc + 1
         kind = stream.type
-        if any(any(pair) for pair in pads):
+        if any(max(pair) > 0 for pair in pads):
             kind = TensorType(np.minimum(kind.lo, 0), np.maximum(kind.hi, 0), kind.frac)
         made = Raster(rows, columns, lanes)
         number = self._engine(engine, source, Stream(made, kind, kr * width))
@@ -285,7 +313,7 @@ class _Layout(Accumulations):
         pixel = tap_r * width + lane * sc + tap_c * dc
         taken = (pixel * channels + channel).reshape(lanes, kr * kc * channels)
         tensor = self._added(body, p.Take(taken), (0,))
-        return Local(made, (*counts, kr * kc * channels), x.axes, body, tensor)
+        return Local(made, (*counts, kr * kc * channels), tuple(range(len(counts))), body, tensor)
 
     def _output(self, tensor: int) -> int:
         value = self.values[tensor]

@@ -42,6 +42,7 @@ MUTANTS = {
     "m_right": ("same two lanes", ("< int'(Columns) - Left", "<= int'(Columns) - Left")),
     "m_step": ("pool", ("(step == '0) & ", "")),
     "m_skip": ("column", ("(skip == '0) & ", "")),
+    "m_crop": ("crop", ("(ReachRows - unsigned'(PadTop)) * RowBeats", "ReachRows * RowBeats")),
     "m_reset": ("valid", ("      active_q <= 1'b0;\n      valid_o  <= 1'b0;", "      valid_o  <= 1'b0;")),
     "m_start": ("same", ("start_o <= emit & first;", "start_o <= emit;")),
 }

@@ -343,6 +343,39 @@ def attention() -> model.Model:
     return m.done()
 
 
+def cropped() -> model.Model:
+    """Cropping, a convolution, every second pixel, upsampling, a depthwise and a pointwise convolution."""
+    m = Maker(8, 9, 2, seed=33)
+    m.add(shape_layers.slice_("crop", "x", (8, 9, 2), (1, 2, None), (7, -1, None), (None,) * 3))
+    m.conv((3, 3), 2, 3, pad=1)
+    m.act()
+    m.add(shape_layers.slice_("every", m.last, (6, 6, 3), (None,) * 3, (None,) * 3, (2, 2, None)))
+    m.add(shape_layers.upsample("up", m.last, (3, 3, 3), (2, 2)))
+    m.conv((3, 3), 3, 3, groups=3)
+    m.conv((1, 1), 3, 2)
+    m.act()
+    m.pool("sum", 2, 2)
+    m.act(Quantizer.parse("ufixed<6,3,RND_CONV,SAT>"))
+    m.flatten(8)
+    m.dense(8, 3)
+    return m.done()
+
+
+def last_step() -> model.Model:
+    """A causal Conv1D of which only the last time step is used."""
+    m = Maker(9, 2, seed=35)
+    m.add(
+        model.Conv(
+            "causal", ("x",), m.weights(3, 2, 4), m.weights(4), strides=(1,), padding=((2, 0),), dilation=(1,),
+            groups=1,
+        )
+    )  # fmt: skip
+    m.act()
+    m.add(shape_layers.gather("last", m.last, (9, 4), 0, np.asarray(8)))
+    m.dense(4, 3)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -352,6 +385,8 @@ NETWORKS = {
     "deep sets": (deep_sets(), (1, 6)),
     "two heads": (two_heads(), (1, 5)),
     "dense": (dense(), (1, 1)),
+    "cropped": (cropped(), (8, 9)),
+    "last step": (last_step(), (1, 9)),
     "edge conv": (edge_conv(), (1, 6)),
     "interaction": (interaction(), (1, 4)),
     "adjacency": (adjacency(), (1, 5)),

@@ -104,6 +104,8 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
+        ("cropped", ["window", "window", "window", "collect", "split", "window", "window", "fold"]),
+        ("last step", ["window", "window"]),
         ("edge conv", ["collect", "split", "split", "reduce", "reduce"]),
         ("interaction", ["collect", "split", "split", "reduce", "reduce"]),
         ("linear interaction", ["reduce", "repeat", "reduce"]),
