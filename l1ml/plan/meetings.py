@@ -8,6 +8,7 @@ sent position by position.  So one operand that is whole gathers no stream.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -19,6 +20,7 @@ from l1ml.plan.bodies import Bodies
 from l1ml.plan.network import Body
 from l1ml.plan.repeat import RepeatEngine
 from l1ml.plan.streams import Raster, Stream
+from l1ml.plan.upsample import UpsampleEngine
 from l1ml.plan.values import Fixed, Local, Mixed, Value
 
 ELEMENTWISE = (p.Combine, p.Compare, p.Select)
@@ -96,6 +98,10 @@ class Meetings(Bodies):
         same = isinstance(x, Local) and x.raster == raster and list(x.axes) == places
         if same:
             return x
+        if isinstance(x, Mixed):
+            sent = self._upsampled(x)
+            if sent is not None and list(sent.axes) == places and _same_beats(sent.raster, raster):
+                return replace(sent, raster=raster)
         whole = self._whole(x)
         sizes = [own[a] if a >= 0 else 1 for a in places]
         if all(n == 1 for n in sizes) and raster.positions > 1:
@@ -136,6 +142,37 @@ class Meetings(Bodies):
                 made = self._added(x.body, p.Take(one.reshape(1, *kept)), (tensor,))
                 return Local(x.raster, kept, (), x.body, made)
         return None
+
+    def _upsampled(self, x: Mixed) -> Local | None:
+        """Send rows and beats of a stream several times; None where the tensor is anything else.
+
+        One position per beat stays one if that lasts no longer than the interval; else there are as many more as a
+        row gets longer.
+        """
+        base, raster = x.base, x.base.raster
+        times, axes = x.origin.upsampled(raster.rows, raster.columns), x.origin.moving()
+        inner = None if times is None else x.origin.of_one_position(axes)
+        if times is None or inner is None or raster.whole:
+            return None
+        rows, columns = times
+        source = self._flowing(base)
+        stream = self.streams[source]
+        needed = self.choices.split(self.number, raster.positions * rows * columns) or 1
+        wider = columns if max(raster.lanes, needed) > 1 else 1
+        if needed > raster.lanes * wider:
+            return None
+        made = Raster(raster.rows * rows, raster.columns * columns, raster.lanes * wider)
+        if (source, made) not in self.repeats:
+            engine = UpsampleEngine(
+                raster.rows, raster.beats_per_row, max(1, stream.bits), rows, 1 if wider > 1 else columns
+            )
+            self.repeats[source, made] = self._engine(
+                engine, source, Stream(made, stream.type, stream.groups)
+            )
+        body = self._body(self.repeats[source, made])
+        lane = np.arange(made.lanes, dtype=np.int64).reshape(-1, *(1,) * inner.ndim) // wider
+        tensor = self._added(body, p.Take(lane * stream.elements + inner), (0,))
+        return Local(made, x.origin.position.shape, axes, body, tensor)
 
     def _repeated(self, x: Local, raster: Raster, shape: tuple[int, ...], axes: tuple[int, ...]) -> Local:
         """Send a whole tensor beside every beat of a stream.
@@ -234,6 +271,10 @@ def _copied(x: Value, rank: int) -> tuple[int, ...]:
     if not isinstance(step.op, p.Take) or step.op.taken.size <= x.body.type_of(step.sources[0]).size:
         return ()
     return tuple(range(rank - len(x.shape), rank - 1))
+
+
+def _same_beats(a: Raster, b: Raster) -> bool:
+    return a == b or (a.lanes == b.lanes == 1 and a.positions == b.positions)
 
 
 def _shape(x: Value) -> tuple[int, ...]:

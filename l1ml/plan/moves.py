@@ -83,6 +83,29 @@ class Origin:
         grid = rows[:, None] * columns + places
         return (rows, places) if np.array_equal(grid.ravel(), one.ravel()) else None
 
+    def upsampled(self, rows: int, columns: int) -> tuple[int, int] | None:
+        """Return how often rows and columns of the stream are repeated, each at its place; None for anything else.
+
+        Args:
+            rows: of the stream.
+            columns: of a row.
+        """
+        axes = self.moving()
+        sizes = [self.position.shape[a] for a in axes]
+        if len(axes) != (2 if rows > 1 else 1) or columns == 1:
+            return None
+        times = [n // m for n, m in zip(sizes, (rows, columns)[-len(axes) :], strict=True)]
+        if min(times) < 1 or max(times) == 1:
+            return None
+        grid = np.arange(rows * columns, dtype=np.int64).reshape([rows, columns][-len(axes) :])
+        for axis, n in enumerate(times):
+            grid = np.repeat(grid, n, axis=axis)
+        if list(grid.shape) != sizes:
+            return None
+        lined = grid.reshape([self.position.shape[a] if a in axes else 1 for a in range(self.position.ndim)])
+        same = np.array_equal(np.broadcast_to(lined, self.position.shape), self.position)
+        return ((1, times[0]) if rows == 1 else (times[0], times[1])) if same else None
+
     def padding(self, sizes: tuple[int, ...], channels: int) -> tuple[tuple[int, int], ...] | None:
         """Return the zeros (before, after) every streamed axis if the tensor is the padded stream, else None.
 

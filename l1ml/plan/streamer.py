@@ -234,12 +234,15 @@ class _Layout(Accumulations):
             sizes = tuple(base.shape[a] for a in base.axes)
             more = x.origin.padding(sizes, prod(base.inner)) if len(sizes) == axes else None
             if more is None or base.axes != tuple(range(axes)):
+                sent = self._upsampled(x)
+                if sent is not None:
+                    return self._window(op, sent)
                 shape = x.origin.position.shape
                 found = self._shared(shape[:-1]) if axes in (1, 2) and prod(op.kernel) > 1 else None
                 if found is None:
                     return None
-                sent = self._beside(x, found[0], shape, tuple(range(found[1])))
-                return self._window(op, sent) if isinstance(sent, Local) else None
+                given = self._beside(x, found[0], shape, tuple(range(found[1])))
+                return self._window(op, given) if isinstance(given, Local) else None
             pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True))
         if base.raster.whole and isinstance(x, Local) and axes in (1, 2) and prod(op.kernel) > 1:
             base = self._split(base)
