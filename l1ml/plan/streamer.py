@@ -195,8 +195,7 @@ class _Layout(Accumulations):
         if np.array_equal(own.frac, wanted):
             return tensor
         up, down = np.maximum(wanted - own.frac, 0), np.maximum(own.frac - wanted, 0)
-        if bool((((own.lo | own.hi) & ((1 << down) - 1)) != 0).any()):
-            return None
+        # What is dropped is zero: the tensor has these values in the program, too, on its own grid.
         lo, hi = (own.lo >> down) << up, (own.hi >> down) << up
         op = p.Requantize(lo, hi, wanted, Rounding.TRN, Overflow.SAT)
         return self._added(body, op, (tensor,))
