@@ -26,7 +26,7 @@ MUTANTS = {
     "old": ("(old_q | (next < write_q))", "(next < write_q)"),
     "cut": ("| (begins & ~old) // cut short", ""),
     "over": ("(place >= base_q)", "(place > base_q)"),
-    "waits": ("begins | (reading_q & waits_q)", "begins"),
+    "waits": ("begins | (reading_q & old_q)", "begins"),
     "row": ("row_ends & (row_time_q ==", "beat_ends & (row_time_q =="),
     "base": ("base_q + CountBits'(RowBeats);", "base_q + CountBits'(RowBeats - 1);"),
     "start": ("(next == '0) & (row_time_q == '0)", "(next == '0)"),

@@ -56,8 +56,7 @@ module l1ml_upsample #(
 
   // Reading.
   logic reading_q; // an event is going out
-  logic old_q; // it is not the newest
-  logic waits_q; // the newest goes out next
+  logic old_q; // it is not the newest, which goes out next
   logic [CountBits-1:0] base_q; // first beat of its row
   logic [ColumnBits-1:0] column_q;
   logic [RowTimeBits-1:0] row_time_q;
@@ -82,16 +81,14 @@ module l1ml_upsample #(
 
   always_ff @(posedge clk_i) begin
     if (!reading_q || gone) begin
-      reading_q   <= begins | (reading_q & waits_q);
+      reading_q   <= begins | (reading_q & old_q);
       old_q       <= 1'b0;
-      waits_q     <= 1'b0;
       base_q      <= '0;
       column_q    <= '0;
       row_time_q  <= '0;
       beat_time_q <= '0;
     end else begin
-      old_q   <= old;
-      waits_q <= waits_q | begins;
+      old_q <= old;
       if (ready) begin
         beat_time_q <= beat_ends ? '0 : beat_time_q + BeatTimeBits'(1);
         if (row_ends) column_q <= '0;
