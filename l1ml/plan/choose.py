@@ -188,7 +188,7 @@ class Planner:
         split: dict[int, int] = {}
         if self.goal.interval == 1:
             return split
-        for _ in range(32):  # a split changes what comes behind it
+        for _ in range(256):  # a split changes what comes behind it
             chosen = _Chosen(self.program, self.goal, {}, split)
             lay_out(self.program, self.raster, chosen, self.goal.period_ns)
             new = {

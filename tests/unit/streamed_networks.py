@@ -376,6 +376,17 @@ def last_step() -> model.Model:
     return m.done()
 
 
+def gram() -> model.Model:
+    """All products of particles with each other, and the largest of each."""
+    m = Maker(32, seed=37)
+    m.add(model.Reshape("rows", ("x",), (8, 4)))
+    m.add(model.Einsum2("gram", ("rows", "rows"), "nf,mf->nm"))
+    m.act(SIGNED)
+    m.add(model.Reduce("largest", (m.last,), "max", (1,)))
+    m.dense(8, 3)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -393,6 +404,7 @@ NETWORKS = {
     "linear interaction": (linear_interaction(), (1, 6)),
     "garnet": (garnet(), (1, 6)),
     "attention": (attention(), (1, 5)),
+    "gram": (gram(), (1, 1)),
     "rnn": (recurrent("rnn"), (1, 7)),
     "lstm": (recurrent("lstm"), (1, 7)),
     "gru backwards": (recurrent("gru", backwards=True), (1, 7)),
