@@ -16,7 +16,7 @@ import numpy as np
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, InterfaceError, TimingError
 from l1ml.graph.primitives.convert import Requantize
-from l1ml.graph.primitives.move import Move
+from l1ml.graph.primitives.move import Concat, Move
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
 from l1ml.links import spec
@@ -77,7 +77,7 @@ class Workshop:
 
     def measure(self, program: TensorProgram) -> Any:
         """Return the pipeline of a body."""
-        if all(isinstance(step.op, Move) for step in program.steps):
+        if all(isinstance(step.op, Move | Concat) for step in program.steps):
             return _WIRES
         key = fingerprint(program)
         if key not in self._made:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,8 +12,8 @@ from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorStep
 from l1ml.plan.beat import on_beats
-from l1ml.plan.bodies import Bodies
 from l1ml.plan.folding import fold_of, reduce_of
+from l1ml.plan.meetings import Meetings
 from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
@@ -20,17 +21,39 @@ from l1ml.plan.values import Fixed, Local, Mixed, Value
 from l1ml.types.arrays import IntArray
 
 
-class Accumulations(Bodies):
+class Accumulations(Meetings):
     """What needs an engine, on top of streams and bodies."""
 
-    def _special(self, step: TensorStep, xs: list[Value]) -> Local | None:
+    def _moved(self, op: p.Move, x: Local | Mixed) -> Value:
+        """Return a tensor whose elements moved."""
+        raise NotImplementedError
+
+    def _special(self, step: TensorStep, xs: list[Value]) -> Value | None:
         if self.number in self.taken and isinstance(xs[0], Local):
             return xs[0]
         if isinstance(step.op, p.ConstMatmul):
             return self._product(step.op, xs[0])
         if isinstance(step.op, p.Reduce) and isinstance(xs[0], Local):
             return self._reduced(step.op, xs[0])
+        if isinstance(step.op, p.Contract):
+            return self._multiplied(step.op, xs[0], xs[1])
         return None
+
+    def _multiplied(self, op: p.Contract, x: Value, y: Value) -> Local | None:
+        if not (isinstance(x, Local) and isinstance(y, Local)):
+            return self._contracted(op, x, y)
+        rank = len(x.shape)
+        if x.raster.whole or x.raster != y.raster or (x.axes, y.axes) != ((rank - 1,), (rank - 2,)):
+            return self._contracted(op, x, y)
+        # Both travel along the axis that is summed over: add up what every position gives.
+        body, (a, b) = self._joined([x, y])
+        lanes, *lead, n = body.type_of(a).shape
+        m = body.type_of(b).shape[-1]
+        a = self._added(body, p.Reshape((lanes, *lead, n, 1)), (a,))
+        b = self._added(body, p.Reshape((lanes, *lead, 1, m)), (b,))
+        made = self._added(body, op, (a, b))
+        shape = (*lead, n, m, x.shape[-1])
+        return self._reduced(p.Reduce("sum"), Local(x.raster, shape, (rank,), body, made))
 
     def _scanned(self, loop: Recurrence) -> Local | None:
         """Return the result of a recurrent layer whose steps share one cell, None where they do not."""
@@ -38,7 +61,7 @@ class Accumulations(Bodies):
         if not isinstance(x, Local) or not self.choices.scan(self.number, loop.steps):
             return None
         if x.raster.whole:
-            x = self._as_beats(x, Raster(1, loop.steps, 1), (0,))
+            x = self._as_beats(x, Raster(1, loop.steps, 1), (0,), x.shape)
         if x.raster != Raster(1, loop.steps, 1) or x.axes != (0,) or len(x.inner) != 1:
             return None
         source = self._flowing(x)
@@ -53,11 +76,24 @@ class Accumulations(Bodies):
         shape = self.program.type_of(loop.result).shape
         return self._on_stream(number, shape, (0,) if loop.sequences else ())
 
-    def _product(self, op: p.ConstMatmul, x: Value) -> Local | None:
+    def _product(self, op: p.ConstMatmul, x: Value) -> Value | None:
         if isinstance(x, Fixed):
             return None
+        one = _one_weight(op)
+        if one is not None and (isinstance(x, Mixed) or x.raster.whole or len(x.shape) - 1 in x.axes):
+            picked = self._picking(op, one, x)
+            if picked is not None:
+                return picked
         if isinstance(x, Mixed):
-            return self._summed_up(op, x)
+            summed = self._summed_up(op, x)
+            if summed is not None or x.origin.position.ndim == 1:
+                return summed
+            x = self._whole(x)
+        if len(x.shape) - 1 in x.axes:
+            blocks = None if one is None else self._in_blocks(op, one, x)
+            if blocks is not None:
+                return blocks
+            x = self._whole(x)
         if x.raster.whole and len(x.shape) > 1 and prod(x.shape[:-1]) > 1:
             x = self._split(x)
         if x.raster.lanes != 1 or len(x.inner) != 1 or len(x.shape) - 1 in x.axes:
@@ -130,12 +166,57 @@ class Accumulations(Bodies):
 
     def _reduced(self, op: p.Reduce, x: Local) -> Local | None:
         last = len(x.shape) - 1
-        if x.raster.whole or x.axes != (last,):
+        if x.raster.whole or last not in x.axes:
             return None
+        size, raster = x.shape[last], x.raster
+        if size % raster.columns == 0:
+            each = Raster(size // raster.columns, raster.columns, raster.lanes)
+        elif raster.columns % size == 0 and size % raster.lanes == 0:
+            each = Raster(1, size, raster.lanes)
+        else:
+            return None
+        groups = raster.positions // size
         source = self._flowing(x)
-        node = reduce_of(op, self.streams[source])
+        node = reduce_of(op, self.streams[source], each, groups)
         number = self._engine(
-            node.engine, source, Stream(WHOLE, node.type), ups=node.ups, input_bits=node.input_bits,
+            node.engine, source, Stream(Raster(1, groups, 1), node.type), ups=node.ups, input_bits=node.input_bits,
             result_bits=node.result_bits, drops=node.drops,
         )  # fmt: skip
-        return self._on_stream(number, x.shape[:-1], ())
+        return self._on_stream(number, x.shape[:-1], x.axes[:-1] if groups > 1 else ())
+
+    def _in_blocks(self, op: p.ConstMatmul, weight: int, x: Local) -> Local | None:
+        """Return sums over equal blocks of positions, such as of the edges of every node; None for other products."""
+        n_in, n_out = op.matrix.shape
+        size = n_in // n_out
+        if n_in % n_out or not np.array_equal(
+            op.matrix != 0, np.kron(np.eye(n_out), np.ones((size, 1))) != 0
+        ):
+            return None
+        rows = self._moved(p.Reshape((*x.shape[:-1], n_out, size)), x)
+        summed = self._reduced(p.Reduce("sum"), rows) if isinstance(rows, Local) else None
+        return None if summed is None else self._times(summed, weight, op.frac)
+
+    def _picking(self, op: p.ConstMatmul, weight: int, x: Local | Mixed) -> Value | None:
+        """Return a product that only picks elements of the last axis; None for other products."""
+        used = op.matrix != 0
+        if bool((used.sum(axis=0) > 1).any()):
+            return None
+        picked = np.where(used.any(axis=0), used.argmax(axis=0), -1)
+        base = self._times(x if isinstance(x, Local) else x.base, weight, op.frac)
+        shape = x.shape if isinstance(x, Local) else x.origin.position.shape
+        first = np.arange(prod(shape[:-1]), dtype=np.int64).reshape(*shape[:-1], 1) * shape[-1]
+        taken = p.Take(np.where(picked < 0, -1, first + picked))
+        return self._moved(taken, base if isinstance(x, Local) else Mixed(base, x.origin))
+
+    def _times(self, x: Local, weight: int, frac: int) -> Local:
+        """Return all elements times one constant."""
+        if weight == 1 << frac:
+            return x
+        factor = np.array(weight, dtype=np.int64)
+        return replace(x, tensor=self._added(x.body, p.MulConst(factor, frac), (x.tensor,)))
+
+
+def _one_weight(op: p.ConstMatmul) -> int | None:
+    """Return what all entries of a matrix are that are not zero, None where they differ."""
+    found = np.unique(op.matrix[op.matrix != 0])
+    return int(found[0]) if len(found) == 1 else None

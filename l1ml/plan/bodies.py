@@ -37,6 +37,9 @@ class Bodies:
         self.wholes: dict[int, Local] = {}
         self.taken: set[int] = set()  # steps that the engine of an earlier one does
         self.reloads = False  # whether weights can be replaced
+        self.splits: dict[tuple[int, Raster], int] = {}  # (source, beats) -> stream
+        self.repeats: dict[tuple[int, Raster], int] = {}
+        self.takes: dict[tuple[int, int, tuple[int, ...], bytes], int] = {}
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))
@@ -115,8 +118,15 @@ class Bodies:
             (tensor,) = step.sources
         return tensor
 
-    def _finished(self) -> tuple[Node, ...]:
-        """Return the nodes; every body that something reads becomes a Map."""
+    def _finished(self, ends: list[int]) -> tuple[Node, ...]:
+        """Return the nodes that the outputs need; every such body becomes a Map.
+
+        What was tried and given up is left out.
+
+        Args:
+            ends: streams of the outputs.
+        """
+        self._forget(set(ends))
         out: list[Node] = []
         for node in self.nodes:
             if not isinstance(node, Body):
@@ -128,50 +138,102 @@ class Bodies:
                 out.append(MapNode(layers, program, node.sources, streams))
         return _in_order(out)
 
+    def _forget(self, needed: set[int]) -> None:
+        """Drop engines, and outputs of bodies, whose streams nobody needs."""
+        left, grown = list(self.nodes), True
+        kept: list[Node | Body] = []
+        while grown:
+            grown = False
+            for node in list(left):
+                made = (
+                    {self.made[id(node), t] for t in node.outputs}
+                    if isinstance(node, Body)
+                    else set(node.outputs)
+                )
+                if made & needed:
+                    needed.update(node.sources if isinstance(node, Body) else node.inputs)
+                    left.remove(node)
+                    kept.append(node)
+                    grown = True
+        self.nodes = [n for n in self.nodes if any(n is k for k in kept)]
+        for node in self.nodes:
+            if isinstance(node, Body):
+                node.outputs = [t for t in node.outputs if self.made[id(node), t] in needed]
+
     def _engine(self, engine: object, source: int, stream: Stream, **more: object) -> int:
         number = self._stream(stream)
         self.nodes.append(EngineNode(self.layer, engine, (source,), (number,), **more))  # type: ignore[arg-type]
         return number
 
     def _taken(self, x: Local, inner: IntArray) -> int:
-        kind = x.body.type_of(x.tensor)
-        groups, size = kind.shape[0], prod(kind.shape[1:])
-        if np.array_equal(inner.ravel(), np.arange(size)):
-            return self._added(x.body, p.Reshape((groups, *inner.shape)), (x.tensor,))
-        lanes = np.arange(groups, dtype=np.int64).reshape(groups, *(1,) * inner.ndim) * size
-        return self._added(x.body, p.Take(np.where(inner < 0, -1, inner + lanes)), (x.tensor,))
+        key = (id(x.body), x.tensor, inner.shape, inner.tobytes())
+        if key not in self.takes:
+            self.takes[key] = self._added(
+                x.body, _take_of(x.body.type_of(x.tensor).shape, inner), (x.tensor,)
+            )
+        return self.takes[key]
 
     # Between whole events and beats.
 
     def _split(self, x: Local) -> Local:
-        """Send the positions of a whole tensor one after the other."""
-        positions = prod(x.shape[:-1])
-        lanes = self.choices.split(self.number, positions)
-        if lanes is None or lanes >= positions:
+        """Send the positions of a whole tensor one after the other, as many per beat as the plan says."""
+        found = self._shared(x.shape[:-1])
+        if found is None:
             return x
-        return self._as_beats(x, Raster(1, positions, lanes), tuple(range(len(x.shape) - 1)))
+        raster, axes = found
+        return self._as_beats(x, raster, tuple(range(axes)), x.shape)
 
-    def _split_image(self, x: Local, axes: int) -> Local:
-        if len(x.shape) != axes + 1:
-            return x
-        sizes = x.shape[:-1]
+    def _shared(self, sizes: tuple[int, ...]) -> tuple[Raster, int] | None:
+        """Return how positions share beats, and how many of their axes are streamed; None where they do not.
+
+        Rows are not cut: a beat holds a part of a row that divides it, or whole rows.
+        """
         lanes = self.choices.split(self.number, prod(sizes))
         if lanes is None or lanes >= prod(sizes):
-            return x
-        rows, columns = (1, *sizes) if axes == 1 else sizes
-        if lanes > columns or (rows > 1 and columns % lanes):
-            return x
-        return self._as_beats(x, Raster(rows, columns, lanes), tuple(range(axes)))
+            return None
+        while len(sizes) > 1:
+            row = sizes[-1]
+            fit = next((k for k in range(lanes, row + 1) if row % k == 0), None)
+            if fit is not None:
+                return Raster(prod(sizes[:-1]), row, fit), len(sizes)
+            lanes, sizes = -(-lanes // row), sizes[:-1]
+        return (Raster(1, sizes[0], lanes), 1) if lanes < sizes[0] else None
 
-    def _as_beats(self, x: Local, raster: Raster, axes: tuple[int, ...]) -> Local:
+    def _as_beats(self, x: Local, raster: Raster, axes: tuple[int, ...], shape: tuple[int, ...]) -> Local:
+        """Send a whole tensor as beats.
+
+        Args:
+            x: whole; its positions are its leading axes.
+            raster: how they share beats.
+            axes: those of ``shape`` that are streamed.
+            shape: of the tensor as it is meant; its other axes follow the streamed ones in ``x``.
+        """
         source = self._flowing(x)
         stream = self.streams[source]
-        inner = stream.elements // raster.positions
-        kind = same_in_all_lanes(stream.type.reshaped((raster.positions, inner)))
-        made = Stream(raster, kind)
-        engine = SplitEngine(raster.rows, raster.columns, raster.lanes, max(1, made.position_bits))
-        number = self._engine(engine, source, made)
-        return self._on_stream(number, x.shape, axes)
+        if (source, raster) not in self.splits:
+            inner = stream.elements // raster.positions
+            made = Stream(raster, same_in_all_lanes(stream.type.reshaped((raster.positions, inner))))
+            engine = SplitEngine(raster.rows, raster.columns, raster.lanes, max(1, made.position_bits))
+            self.splits[source, raster] = self._engine(engine, source, made)
+        return self._on_stream(self.splits[source, raster], shape, axes)
+
+    def _before_moves(self, x: Local) -> tuple[Local, IntArray | None]:
+        """Return the tensor of which another one on beats holds copies, and which element each of its elements is.
+
+        Only where that is smaller: so no copy is gathered.
+        """
+        tensor, picked = _moves_of(x.body, x.tensor)
+        kind = x.body.type_of(tensor)
+        size, lanes = prod(kind.shape[1:]), x.raster.lanes
+        if picked is None or kind.shape[0] != lanes or size >= prod(x.inner):
+            return x, None
+        own = picked.reshape(lanes, -1) - np.where(
+            picked.reshape(lanes, -1) < 0, 0, np.arange(lanes)[:, None] * size
+        )
+        if not np.array_equal(np.broadcast_to(own[0], own.shape), own) or int(own.max(initial=0)) >= size:
+            return x, None
+        inner = kind.shape[1:]
+        return Local(x.raster, (x.raster.positions, *inner), (0,), x.body, tensor), own[0]
 
     def _whole(self, x: Local | Mixed) -> Local:
         """Gather all positions of an event."""
@@ -179,8 +241,10 @@ class Bodies:
         if base.raster.whole:
             if isinstance(x, Local):
                 return x
-            gathered = base
+            gathered, inner, picked = base, prod(base.inner), None
         else:
+            base, picked = self._before_moves(base)
+            inner = prod(base.inner)
             source = self._flowing(base)
             if source not in self.wholes:
                 stream, raster = self.streams[source], base.raster
@@ -197,9 +261,31 @@ class Bodies:
                 self.wholes[source] = Local(WHOLE, (kind.size,), (), self._body(number), 0)
             gathered = self.wholes[source]
         origin = x.origin if isinstance(x, Mixed) else Origin.of(x.shape, x.axes)
-        inner = prod(base.inner)
-        taken = np.where(origin.position < 0, -1, origin.position * inner + origin.inner)
+        at = origin.inner if picked is None else picked[origin.inner]
+        taken = np.where((origin.position < 0) | (at < 0), -1, origin.position * inner + at)
         return Local(WHOLE, taken.shape, (), gathered.body, self._taken(gathered, taken))
+
+
+def _take_of(shape: tuple[int, ...], inner: IntArray) -> p.Move:
+    """Return the move that gives every position of a beat of ``shape`` the elements ``inner`` of its own."""
+    groups, size = shape[0], prod(shape[1:])
+    if np.array_equal(inner.ravel(), np.arange(size)):
+        return p.Reshape((groups, *inner.shape))
+    lanes = np.arange(groups, dtype=np.int64).reshape(groups, *(1,) * inner.ndim) * size
+    return p.Take(np.where(inner < 0, -1, inner + lanes))
+
+
+def _moves_of(body: Body, tensor: int) -> tuple[int, IntArray | None]:
+    """Return the tensor that moves made another from, and which element every element is; None for all in order."""
+    first, picked = len(body.inputs), None
+    while tensor >= first:
+        step = body.steps[tensor - first]
+        if not isinstance(step.op, p.Move):
+            break
+        indices = step.op.indices(body.type_of(step.sources[0]).shape)
+        picked = indices if picked is None else np.where(picked < 0, -1, indices.ravel()[picked])
+        (tensor,) = step.sources
+    return tensor, picked
 
 
 def _in_order(nodes: list[Node]) -> tuple[Node, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from l1ml.errors import ConfigError, TimingError, nearest
+from l1ml.graph.primitives import Contract
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
@@ -158,7 +159,7 @@ class Planner:
         self.program, self.raster, self.arrivals, self.goal = program, raster, arrivals, goal
         self.measure, self.resources = measure, resources
         self.have = cost.of_part(goal.part)
-        self.tried: dict[tuple[tuple[int, int], ...], Plan | None] = {}
+        self.tried: dict[tuple[tuple[tuple[int, int], ...], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
         self.why: TimingError | ConfigError | None = None
         self.needed: int | None = None
@@ -169,9 +170,7 @@ class Planner:
         Raises:
             TimingError: none keeps them; says which layer is in the way, and what would do.
         """
-        split = self._splits()
-        start = self._fastest(split)
-        best = start
+        split, best = self._start()
         while True:
             better = self._step(best, split)
             if better is None:
@@ -184,8 +183,8 @@ class Planner:
         Raises:
             TimingError: no plan keeps the interval.
         """
-        split = self._splits()
-        found = [self._fastest(split)]
+        split, start = self._start()
+        found = [start]
         while (better := self._step(found[-1], split)) is not None:
             found.append(better)
         kept: list[Plan] = []
@@ -194,12 +193,23 @@ class Planner:
                 kept.append(plan)
         return kept
 
+    def _start(self) -> tuple[dict[int, int], Plan]:
+        """Return the fastest plan and its splits; products of two tensors are not shared if that takes too long."""
+        steps, every = self.program.steps, self._splits()
+        fewer = {step: lanes for step, lanes in every.items() if not isinstance(steps[step].op, Contract)}
+        try:
+            return every, self._fastest(every)
+        except TimingError:
+            if len(fewer) == len(every):
+                raise
+        return fewer, self._fastest(fewer)
+
     def _splits(self) -> dict[int, int]:
         """Split whole tensors so far that their positions just fit the interval."""
         split: dict[int, int] = {}
         if self.goal.interval == 1:
             return split
-        for _ in range(32):  # a split changes what comes behind it
+        for _ in range(256):  # a split changes what comes behind it
             chosen = _Chosen(self.program, self.goal, {}, split)
             lay_out(self.program, self.raster, chosen)
             new = {
@@ -300,7 +310,7 @@ class Planner:
                 yield {**plan.slices, step: slices}
 
     def _made(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan | None:
-        key = tuple(sorted(slices.items()))
+        key = tuple(sorted(slices.items())), tuple(sorted(split.items()))
         if key not in self.tried:
             try:
                 self.tried[key] = self._build(slices, split)

@@ -15,7 +15,9 @@ from l1ml.plan.fold import FoldEngine
 from l1ml.plan.pace import PaceEngine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.repeat import RepeatEngine
 from l1ml.plan.scan import ScanEngine
+from l1ml.plan.upsample import UpsampleEngine
 from l1ml.plan.window import WindowEngine
 
 RAM_DEPTH = 64
@@ -175,6 +177,19 @@ def _split(engine: SplitEngine) -> Resources:
 @of_engine.register
 def _collect(engine: CollectEngine) -> Resources:
     return Resources(10, engine.positions * engine.position_bits + 10)
+
+
+@of_engine.register
+def _repeat(engine: RepeatEngine) -> Resources:
+    return Resources(10, engine.width + 10)
+
+
+@of_engine.register
+def _upsample(engine: UpsampleEngine) -> Resources:
+    if engine.beats > 2 * RAM_DEPTH and engine.beats * engine.width > BLOCK_BITS // 4:
+        blocks = -(-engine.width // BLOCK_WIDTH) * -(-engine.beats // BLOCK_DEPTH)
+        return Resources(80, engine.width + 60, 0, blocks)
+    return Resources(int(1.15 * engine.width * -(-engine.beats // RAM_DEPTH)) + 80, engine.width + 60)
 
 
 @of_engine.register

@@ -14,7 +14,7 @@ from l1ml.plan.fold import FoldEngine
 from l1ml.plan.making import Making, Reload
 from l1ml.plan.network import Engine
 from l1ml.plan.reduce import ReduceEngine
-from l1ml.plan.streams import Stream
+from l1ml.plan.streams import Raster, Stream
 from l1ml.types.arrays import IntArray
 
 
@@ -133,9 +133,16 @@ def _room(codes: IntArray, input_bits: int, signed: bool, reload: Reload, bias: 
     return weight_bits, max(least)
 
 
-def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
-    """Return a sum, maximum or minimum over all positions of a stream."""
-    kind, raster = stream.type, stream.raster
+def reduce_of(op: p.Reduce, stream: Stream, raster: Raster, groups: int) -> Accumulating:
+    """Return a sum, maximum or minimum over positions of a stream.
+
+    Args:
+        op: what is done.
+        stream: the operand.
+        raster: the positions of one result.
+        groups: results, one after the other.
+    """
+    kind = stream.type
     shape = (raster.positions, stream.elements)
     every = TensorType(*(np.broadcast_to(a, shape).T.copy() for a in (kind.lo, kind.hi, kind.frac)))
     made = op.infer(every)
@@ -144,7 +151,7 @@ def reduce_of(op: p.Reduce, stream: Stream) -> Accumulating:
     result = ReduceEngine.least_result_bits(op.kind, raster.positions, bits, signed)
     engine = ReduceEngine(
         rows=raster.rows, columns=raster.columns, lanes=raster.lanes, channels=stream.elements,
-        element_bits=bits, signed=signed, kind=op.kind, result_bits=result,
+        element_bits=bits, signed=signed, kind=op.kind, result_bits=result, groups=groups,
     )  # fmt: skip
     none = np.zeros(stream.elements, dtype=np.int64)
     return Accumulating(engine, made, none, bits, result, none)

@@ -43,10 +43,7 @@ class Origin:
         where = self.position
         if where.size == 0 or bool((where < 0).any()):
             return None
-        axes = tuple(
-            a for a in range(where.ndim)
-            if where.shape[a] > 1 and bool((np.take(where, [0], axis=a) != where).any())
-        )  # fmt: skip
+        axes = self.moving()
         if prod(where.shape[a] for a in axes) != positions:
             return None
         return axes if np.array_equal(_numbered(where.shape, axes), where) else None
@@ -60,6 +57,54 @@ class Origin:
                 return None
             one = first
         return one.reshape([n for a, n in enumerate(one.shape) if a not in axes])
+
+    def moving(self) -> tuple[int, ...]:
+        """Return the axes along which the position changes."""
+        where = self.position
+        return tuple(
+            a for a in range(where.ndim)
+            if where.shape[a] > 1 and bool((np.take(where, [0], axis=a) != where).any())
+        )  # fmt: skip
+
+    def cut(self, columns: int) -> tuple[IntArray, IntArray] | None:
+        """Return the rows and columns of the stream that the tensor holds, in raster order; None for anything else.
+
+        Args:
+            columns: of a row of the stream.
+        """
+        where = self.position
+        if where.size == 0 or bool((where < 0).any()):
+            return None
+        axes = self.moving()
+        one = where[tuple(slice(None) if a in axes else slice(0, 1) for a in range(where.ndim))]
+        if not np.array_equal(np.broadcast_to(one, where.shape), where):
+            return None
+        rows, places = np.unique(one // columns), np.unique(one % columns)
+        grid = rows[:, None] * columns + places
+        return (rows, places) if np.array_equal(grid.ravel(), one.ravel()) else None
+
+    def upsampled(self, rows: int, columns: int) -> tuple[int, int] | None:
+        """Return how often rows and columns of the stream are repeated, each at its place; None for anything else.
+
+        Args:
+            rows: of the stream.
+            columns: of a row.
+        """
+        axes = self.moving()
+        sizes = [self.position.shape[a] for a in axes]
+        if len(axes) != (2 if rows > 1 else 1) or columns == 1:
+            return None
+        times = [n // m for n, m in zip(sizes, (rows, columns)[-len(axes) :], strict=True)]
+        if min(times) < 1 or max(times) == 1:
+            return None
+        grid = np.arange(rows * columns, dtype=np.int64).reshape([rows, columns][-len(axes) :])
+        for axis, n in enumerate(times):
+            grid = np.repeat(grid, n, axis=axis)
+        if list(grid.shape) != sizes:
+            return None
+        lined = grid.reshape([self.position.shape[a] if a in axes else 1 for a in range(self.position.ndim)])
+        same = np.array_equal(np.broadcast_to(lined, self.position.shape), self.position)
+        return ((1, times[0]) if rows == 1 else (times[0], times[1])) if same else None
 
     def padding(self, sizes: tuple[int, ...], channels: int) -> tuple[tuple[int, int], ...] | None:
         """Return the zeros (before, after) every streamed axis if the tensor is the padded stream, else None.

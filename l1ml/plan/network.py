@@ -207,11 +207,13 @@ class EngineNetwork:
         streams: all of them.
         nodes: every stream but the first is made by one node, from earlier ones.
         outputs: stream of every output of the network.
+        types: of the outputs; a stream may have wider ones, since its positions share theirs.
     """
 
     streams: tuple[Stream, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
+    types: tuple[TensorType, ...]
 
     def maker(self, stream: int) -> int | None:
         """Return the number of the node that makes a stream, None for the input."""
@@ -251,7 +253,12 @@ class EngineNetwork:
         return out
 
     def _through(self, node: EngineNode, x: IntArray) -> IntArray:
-        made = node.engine.emulate(x if node.ups is None else x << node.ups.reshape(-1, x.shape[-1]))
-        stream = self.streams[node.outputs[0]]
+        source, stream = self.streams[node.inputs[0]], self.streams[node.outputs[0]]
+        if node.ups is not None:
+            x = x << node.ups.reshape(-1, x.shape[-1])
+        elif source.raster.whole and source.elements != stream.elements:
+            # A whole event becomes positions: all of one type.
+            x = x << (np.tile(stream.type.frac, stream.raster.positions) - source.type.frac)
+        made = node.engine.emulate(x)
         made = made.reshape(len(made), stream.raster.beats, stream.groups, stream.elements)
         return made if node.drops is None else np.asarray(made >> node.drops)

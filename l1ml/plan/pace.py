@@ -44,7 +44,9 @@ class PaceEngine:
     def __post_init__(self) -> None:
         check_positive("Pace", width=self.width, beats=self.beats, spacing=self.spacing, depth=self.depth)
         if self.spacing < 2:
-            raise ConfigError("Pace: beats 1 clock apart need none", fix="give a spacing of at least 2 clocks")
+            raise ConfigError(
+                "Pace: beats 1 clock apart need none", fix="give a spacing of at least 2 clocks"
+            )
 
     @classmethod
     def between(cls, width: int, arrivals: IntArray, spacing: int) -> PaceEngine:

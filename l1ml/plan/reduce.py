@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reduce: sum, maximum or minimum of every channel over all positions of an event.
+"""Reduce: sum, maximum or minimum of every channel over all positions of an event, or over equal groups of them.
 
 Positions come as an image in raster order (particles and time steps: one row).  A row begins with a new beat;
 the lanes past the end of a row are don't-care.  A mean is a sum whose divisor goes into what follows.
@@ -41,10 +41,10 @@ def check_tree_stages(engine: str, stages: int, terms: int) -> None:
 
 @dataclass(frozen=True)
 class ReduceEngine:
-    """One accumulator per channel, one result per event.
+    """One accumulator per channel, one result per group of positions.
 
     Args:
-        rows: rows of an image; 1 for a sequence.
+        rows: rows of an image, of one group; 1 for a sequence.
         columns: positions of a row.
         lanes: positions of a beat, at most ``columns``.
         channels: elements of a position.
@@ -53,6 +53,7 @@ class ReduceEngine:
         kind: ``sum``, ``max`` or ``min``.
         result_bits: bits of every result; all results must fit.
         tree_stages: registers in the tree that combines the lanes of a beat, 0 to its levels.
+        groups: results of an event, one after the other, such as one per node over its edges.
 
     Raises:
         ConfigError: a number out of its range, an unknown kind, more lanes than columns, or too few result bits
@@ -70,11 +71,12 @@ class ReduceEngine:
     kind: str
     result_bits: int
     tree_stages: int = 0
+    groups: int = 1
 
     def __post_init__(self) -> None:
         check_positive(
             "Reduce", rows=self.rows, columns=self.columns, lanes=self.lanes, channels=self.channels,
-            element_bits=self.element_bits, result_bits=self.result_bits,
+            element_bits=self.element_bits, result_bits=self.result_bits, groups=self.groups,
         )  # fmt: skip
         if self.kind not in KINDS:
             raise ConfigError(f"Reduce: kind {self.kind!r}", fix=f"allowed are {', '.join(KINDS)}")
@@ -122,11 +124,11 @@ class ReduceEngine:
     @property
     def beats(self) -> int:
         """Beats of an event."""
-        return self.rows * self.beats_per_row
+        return self.groups * self.rows * self.beats_per_row
 
     @property
     def latency(self) -> int:
-        """Clocks from the last beat of an event to its result."""
+        """Clocks from the last beat of a group to its result."""
         return 1 + self.tree_stages
 
     def parameters(self) -> dict[str, int]:
@@ -141,10 +143,11 @@ class ReduceEngine:
             "Kind": KINDS.index(self.kind),
             "ResultBits": self.result_bits,
             "TreeStages": self.tree_stages,
+            "Groups": self.groups,
         }
 
     def times(self, arrivals: IntArray) -> IntArray:
-        """Return the clock of the result, (1,).
+        """Return the clock of every result, (`groups`,).
 
         Args:
             arrivals: clock of every beat of an event, (`beats`,), ascending.
@@ -152,7 +155,8 @@ class ReduceEngine:
         Raises:
             ConfigError: not one clock per beat, or two beats in one clock.
         """
-        return checked_arrivals("Reduce", arrivals, self.beats)[-1:] + self.latency
+        each = self.beats // self.groups
+        return checked_arrivals("Reduce", arrivals, self.beats)[each - 1 :: each] + self.latency
 
     def busy(self, arrivals: IntArray) -> int:
         """Return the least clocks between two events: the next may begin right behind the last beat.
@@ -173,7 +177,7 @@ class ReduceEngine:
             beats: codes, (events, `beats`, lanes, channels); past the end of a row anything.
 
         Returns:
-            Codes, (events, 1, 1, channels).
+            Codes, (events, `groups`, 1, channels).
 
         Raises:
             DataError: other numbers of beats, lanes or channels.
@@ -186,7 +190,8 @@ class ReduceEngine:
                 f" {self.lanes} lanes and {self.channels} channels",
                 fix=f"expected is (events, {', '.join(map(str, expected))})",
             )
-        rows = codes.reshape(len(codes), self.rows, self.beats_per_row * self.lanes, self.channels)
+        lead = (len(codes), self.groups, self.rows)
+        rows = codes.reshape(*lead, self.beats_per_row * self.lanes, self.channels)
         combine = {"sum": np.add, "max": np.maximum, "min": np.minimum}[self.kind]
-        made: IntArray = combine.reduce(rows[:, :, : self.columns], axis=(1, 2))
-        return made[:, None, None, :]
+        made: IntArray = combine.reduce(rows[:, :, :, : self.columns], axis=(2, 3))
+        return made[:, :, None, :]

@@ -42,6 +42,10 @@ def lay_out(program: TensorProgram, raster: Raster, choices: Choices) -> EngineN
     return _Layout(program, raster, choices).network()
 
 
+MAX_CUTS = 2
+"""Parts of one tensor with an engine each; where there are more, such as all time steps, the tensor is gathered."""
+
+
 class _Layout(Accumulations):
     def network(self) -> EngineNetwork:
         """Read the program, step by step."""
@@ -59,7 +63,8 @@ class _Layout(Accumulations):
                 self.values[loop.result], done = made, loop.last
         self.layer = "outputs"
         ends = [self._output(t) for _, t in self.program.outputs]
-        return EngineNetwork(tuple(self.streams), self._finished(), tuple(ends))
+        types = tuple(self.program.type_of(t) for _, t in self.program.outputs)
+        return EngineNetwork(tuple(self.streams), self._finished(ends), tuple(ends), types)
 
     # Steps.
 
@@ -67,10 +72,15 @@ class _Layout(Accumulations):
         if all(isinstance(x, Fixed) for x in xs):
             return self._constant(step, [x for x in xs if isinstance(x, Fixed)])
         if isinstance(step.op, p.Move):
-            return self._move(step, xs[0])
+            assert not isinstance(xs[0], Fixed)
+            return self._moved(step.op, xs[0])
         made = self._special(step, xs)
         if made is None:
             made = self._mapped(step, xs)
+        for bring in (self._spread, self._met):
+            operands = bring(step.op, xs) if made is None else None
+            if operands is not None:
+                made = self._mapped(step, operands)
         if made is None:
             made = self._mapped(step, [x if isinstance(x, Fixed) else self._whole(x) for x in xs])
         if made is None:
@@ -152,20 +162,6 @@ class _Layout(Accumulations):
                 return None
         return first.raster, axes
 
-    def _joined(self, xs: list[Local]) -> tuple[Body, list[int]]:
-        """Return a body that has all the tensors."""
-        if len({id(x.body) for x in xs}) == 1:
-            return xs[0].body, [x.tensor for x in xs]
-        numbers = [self._flowing(x) for x in xs]
-        sources = tuple(dict.fromkeys(numbers))
-        body = self._body(*sources)
-        tensors = []
-        for x, number in zip(xs, numbers, strict=True):
-            at, groups = sources.index(number), x.raster.lanes
-            inner = x.inner
-            tensors.append(at if len(inner) == 1 else self._added(body, p.Reshape((groups, *inner)), (at,)))
-        return body, tensors
-
     def _ranked(self, op: p.Primitive, body: Body, tensor: int, x: Local, rank: int) -> int:
         """Give a tensor as many axes as the others, behind that of the lanes."""
         missing = rank - len(x.shape)
@@ -204,18 +200,14 @@ class _Layout(Accumulations):
         if np.array_equal(own.frac, wanted):
             return tensor
         up, down = np.maximum(wanted - own.frac, 0), np.maximum(own.frac - wanted, 0)
-        if bool((((own.lo | own.hi) & ((1 << down) - 1)) != 0).any()):
-            return None
+        # What is dropped is zero: the tensor has these values in the program, too, on its own grid.
         lo, hi = (own.lo >> down) << up, (own.hi >> down) << up
         op = p.Requantize(lo, hi, wanted, Rounding.TRN, Overflow.SAT)
         return self._added(body, op, (tensor,))
 
     # Moves.
 
-    def _move(self, step: TensorStep, x: Value) -> Value:
-        op = step.op
-        assert isinstance(op, p.Move)
-        assert not isinstance(x, Fixed)
+    def _moved(self, op: p.Move, x: Local | Mixed) -> Value:
         if isinstance(op, p.Window):
             made = self._window(op, x)
             if made is not None:
@@ -228,7 +220,8 @@ class _Layout(Accumulations):
         axes = moved.streamed_axes(base.raster.positions)
         inner = None if axes is None else moved.of_one_position(axes)
         if axes is None or inner is None:
-            return Mixed(base, moved)
+            made = self._cut(base, moved)
+            return Mixed(base, moved) if made is None else made
         return Local(base.raster, moved.position.shape, axes, base.body, self._taken(base, inner))
 
     def _moved_whole(self, op: p.Move, x: Local) -> Local:
@@ -236,7 +229,7 @@ class _Layout(Accumulations):
         tensor = self._taken(x, indices)
         return Local(x.raster, indices.shape, (), x.body, tensor)
 
-    def _window(self, op: p.Window, x: Value) -> Local | None:
+    def _window(self, op: p.Window, x: Local | Mixed) -> Local | None:
         base = x.base if isinstance(x, Mixed) else x
         assert isinstance(base, Local)
         axes = len(op.kernel)
@@ -245,24 +238,59 @@ class _Layout(Accumulations):
             sizes = tuple(base.shape[a] for a in base.axes)
             more = x.origin.padding(sizes, prod(base.inner)) if len(sizes) == axes else None
             if more is None or base.axes != tuple(range(axes)):
-                return None
+                sent = self._upsampled(x)
+                if sent is not None:
+                    return self._window(op, sent)
+                shape = x.origin.position.shape
+                found = self._shared(shape[:-1]) if axes in (1, 2) and prod(op.kernel) > 1 else None
+                if found is None:
+                    return None
+                given = self._beside(x, found[0], shape, tuple(range(found[1])))
+                return self._window(op, given) if isinstance(given, Local) else None
             pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(pads, more, strict=True))
-            full: tuple[int, ...] = (*sizes, prod(base.inner))
-        else:
-            full = base.shape
         if base.raster.whole and isinstance(x, Local) and axes in (1, 2) and prod(op.kernel) > 1:
-            base = self._split_image(base, axes)
+            base = self._split(base)
         if base.raster.whole or base.axes != tuple(range(axes)) or axes > 2 or len(base.inner) != 1:
+            return None
+        if self._sizes(base) != base.shape[:axes]:
             return None
         if op.edge and any(any(pair) for pair in pads):
             return None
         if prod(op.kernel) == 1 and prod(op.strides) == 1 and not any(any(pair) for pair in pads):
             return base
-        return self._windowed(op, base, pads, full)
+        return self._windowed(op, base, pads)
 
-    def _windowed(
-        self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...], full: tuple[int, ...]
-    ) -> Local | None:
+    def _cut(self, x: Local, origin: Origin) -> Local | None:
+        """Return a part of a stream that skips rows and columns, by an engine that passes only what is left."""
+        raster, every = x.raster, self.program.steps
+        source = every[self.number].sources[0]
+        if sum(isinstance(s.op, p.Move) and s.sources[0] == source for s in every) > MAX_CUTS:
+            return None
+        found, axes = origin.cut(raster.columns), origin.moving()
+        inner = None if found is None else origin.of_one_position(axes)
+        if found is None or inner is None:
+            return None
+        strides, pads = [], []
+        for taken, size in zip(found, (raster.rows, raster.columns), strict=True):
+            steps = np.unique(np.diff(taken))
+            if len(steps) > 1:
+                return None
+            strides.append(int(steps[0]) if len(steps) else 1)
+            pads.append((-int(taken[0]), int(taken[-1]) + 1 - size))
+        first = 1 if raster.rows == 1 else 0
+        op = p.Window((1,) * (2 - first), tuple(strides[first:]), (1,) * (2 - first), ((0, 0),) * (2 - first))
+        left = self._windowed(op, x, tuple(pads[first:]))
+        if left is None:
+            return None
+        return Local(left.raster, origin.position.shape, axes, left.body, self._taken(left, inner))
+
+    @staticmethod
+    def _sizes(x: Local) -> tuple[int, ...]:
+        """Return the axes of an image or a sequence as its beats have them."""
+        raster = x.raster
+        return (raster.rows, raster.columns) if len(x.axes) == 2 else (raster.columns,)
+
+    def _windowed(self, op: p.Window, x: Local, pads: tuple[tuple[int, int], ...]) -> Local | None:
         source = self._flowing(x)
         stream, raster = self.streams[source], x.raster
         flat = len(op.kernel) == 1
@@ -275,15 +303,14 @@ class _Layout(Accumulations):
             )  # fmt: skip
         except ConfigError:
             return None
-        plain = p.Window(op.kernel, op.strides, op.dilation, pads, op.edge)
-        counts = plain.positions(full)
-        rows, columns = (1, *counts) if flat else counts
+        rows, columns = engine.out_rows, engine.out_columns
+        counts = (columns,) if flat else (rows, columns)
         (kr, kc), (_, sc), (_, dc) = two
         lanes = max(1, raster.lanes // sc) if raster.lanes % sc == 0 else 1
         lanes = min(lanes, columns)
         width = (engine_lanes(raster.lanes, sc) - 1) * sc + (kc - 1) * dc + 1
         kind = stream.type
-        if any(any(pair) for pair in pads):
+        if any(max(pair) > 0 for pair in pads):
             kind = TensorType(np.minimum(kind.lo, 0), np.maximum(kind.hi, 0), kind.frac)
         made = Raster(rows, columns, lanes)
         number = self._engine(engine, source, Stream(made, kind, kr * width))
@@ -293,7 +320,7 @@ class _Layout(Accumulations):
         pixel = tap_r * width + lane * sc + tap_c * dc
         taken = (pixel * channels + channel).reshape(lanes, kr * kc * channels)
         tensor = self._added(body, p.Take(taken), (0,))
-        return Local(made, (*counts, kr * kc * channels), x.axes, body, tensor)
+        return Local(made, (*counts, kr * kc * channels), tuple(range(len(counts))), body, tensor)
 
     def _output(self, tensor: int) -> int:
         value = self.values[tensor]

@@ -37,7 +37,7 @@ class WindowEngine:
         kernel: taps (along the column, along the row), as all that follow.
         strides: step between windows.
         dilation: distance between taps.
-        padding: pixels of zero ((above, below), (left, right)).
+        padding: pixels of zero ((above, below), (left, right)); below 0, so many rows or columns are cut off.
         ram: where rows wait: ``auto``, ``distributed`` or ``block``.
 
     Raises:
@@ -76,10 +76,10 @@ class WindowEngine:
             )
         reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
         for (before, after), size, name in zip(self.padding, reach, ("column", "row"), strict=True):
-            if not (0 <= before <= size and 0 <= after <= size):
+            if before > size or after > size:
                 raise ConfigError(
                     f"Window: padding ({before}, {after}) along the {name} of a window that reaches over {size}",
-                    fix=f"give from 0 to {size}",
+                    fix=f"give at most {size}, or cut off with a number below 0",
                 )
         if min(self.out_rows, self.out_columns) < 1:
             raise ConfigError(
@@ -231,15 +231,17 @@ class WindowEngine:
                 fix=f"expected is (events, {self.beats}, {self.lanes}, elements)",
             )
         image = codes.reshape(len(codes), self.rows, -1, codes.shape[-1])[:, :, : self.columns]
-        (top, bottom), (left, right) = self.padding
-        image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        last = (self.out_beats_per_row - 1) * self.step * self.lanes + self.region_columns
+        pads = [(max(0, before), max(0, after)) for before, after in self.padding]
+        cut = [max(0, -before) for before, _ in self.padding]
+        image = np.pad(image, ((0, 0), *pads, (0, 0)))
+        last = cut[1] + (self.out_beats_per_row - 1) * self.step * self.lanes + self.region_columns
         more = max(0, last - image.shape[2])
         image = np.pad(image, ((0, 0), (0, 0), (0, more), (0, 0)), mode="edge")
         row = (
             np.arange(self.out_rows)[:, None] * self.strides[0] + np.arange(self.kernel[0]) * self.dilation[0]
         )
-        start = np.arange(self.out_beats_per_row)[:, None] * self.step * self.lanes
+        row = row + cut[0]
+        start = cut[1] + np.arange(self.out_beats_per_row)[:, None] * self.step * self.lanes
         column = start + np.arange(self.region_columns)
         taken = image[:, row[:, None, :, None], column[None, :, None, :]]
         beats_out = self.out_rows * self.out_beats_per_row

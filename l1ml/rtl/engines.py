@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from l1ml import assets
-from l1ml.graph.tensor import TensorType
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.timing import Timed, Wait
@@ -369,10 +368,7 @@ class _Printer:
         yield from self._stream(node.outputs[0], results, f"{own}_valid", f"{own}_start")
 
     def _output_width(self) -> int:
-        return sum(max(1, kind.at(k).width) for kind in self._output_types() for k in range(kind.size))
-
-    def _output_types(self) -> list[TensorType]:
-        return [self.network.streams[s].type for s in self.network.outputs]
+        return sum(max(1, kind.at(k).width) for kind in self.network.types for k in range(kind.size))
 
     def _outputs(self) -> Iterator[str]:
         streams = self.network.outputs
@@ -382,11 +378,15 @@ class _Printer:
         yield from self._waiting("out", names, streams, self.timed.ends)
         yield f"  assign valid_o = {names[0][0]};"
         lanes, wanted = [], []
-        for stream, (_, _, data) in zip(streams, names, strict=True):
-            kind = self.network.streams[stream]
-            lanes += wiring.of_stream(data, kind)
-            wanted += [(max(1, w), f) for w, f in wiring.natural(kind)]
+        for stream, kind, (_, _, data) in zip(streams, self.network.types, names, strict=True):
+            lanes += wiring.of_stream(data, self.network.streams[stream])
+            wanted += [(max(1, kind.at(k).width), kind.at(k).frac) for k in range(kind.size)]
         yield from wiring.assign("data_o", wiring.packed(lanes, wanted))
+        wider = {lane.bus for lane, (width, _) in zip(lanes, wanted, strict=True) if lane.width > width}
+        if wider:
+            yield ""
+            yield "  logic unused_out; // the positions of a stream share a type, an output has its own"
+            yield f"  assign unused_out = ^{{{', '.join(sorted(wider))}}};"
         yield ""
         yield "  logic unused_start; // an event leaves as one beat"
         yield f"  assign unused_start = {names[0][1]};"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,19 @@ from engine_clocks import reduce_clocks
 pytestmark = pytest.mark.sim
 
 SHAPES = (
-    (1, 1, 1, 0), (1, 4, 1, 0), (1, 2, 2, 1), (2, 3, 2, 0), (3, 5, 4, 1), (2, 7, 5, 3), (1, 9, 8, 2), (2, 3, 3, 2),
+    (1, 1, 1, 0, 1), (1, 4, 1, 0, 1), (1, 2, 2, 1, 3), (2, 3, 2, 0, 1), (3, 5, 4, 1, 1), (2, 7, 5, 3, 1),
+    (1, 9, 8, 2, 1), (2, 3, 3, 2, 1), (2, 5, 3, 2, 3),
 )  # fmt: skip
-"""Rows, columns, lanes, registers of the tree."""
+"""Rows, columns, lanes, registers of the tree, groups."""
 
 
 def engine(
-    rows: int, columns: int, lanes: int, stages: int, kind: str, signed: bool, bits: int
+    rows: int, columns: int, lanes: int, stages: int, groups: int, kind: str, signed: bool, bits: int
 ) -> ReduceEngine:
     spare = rows % 2  # bits more than needed
     least = ReduceEngine.least_result_bits(kind, rows * columns, bits, signed)
-    return ReduceEngine(rows, columns, lanes, columns % 3 + 1, bits, signed, kind, least + spare, stages)
+    channels = columns % 3 + 1
+    return ReduceEngine(rows, columns, lanes, channels, bits, signed, kind, least + spare, stages, groups)
 
 
 ENGINES = {
@@ -51,6 +54,13 @@ MUTANTS = {
     "marks": (".Latency(TreeStages)", ".Latency(TreeStages - 1)"),
     "first": ("(first_tree ? '0 : result_q)", "result_q"),
 }
+GROUP_MUTANTS = {
+    "group": ("BeatPlaceBits'(GroupBeats - 1)", "BeatPlaceBits'(GroupBeats - 2)"),
+    "group_start": ("start_i ? '0 : beat_q", "beat_q"),
+    "group_begin": ("begins & ~last;", "begins;"),
+    "group_fresh": ("begins = start_i | begins_q", "begins = begins_q"),
+    "group_late": ("valid_o & begins_out", "valid_o & begins_tree"),
+}
 CHOICE_MUTANTS = {
     "lowest": ("Signed ? Top : '0", "Signed ? ~Top : '1"),
     "less": ("(less ^ (Kind == 1))", "less"),
@@ -58,6 +68,7 @@ CHOICE_MUTANTS = {
 }
 MUTATED = {f"m_{name}": ("sum1_5", change) for name, change in MUTANTS.items()}
 MUTATED |= {f"m_{name}": ("max1_5", change) for name, change in CHOICE_MUTANTS.items()}
+MUTATED |= {f"m_{name}": ("sum1_8", change) for name, change in GROUP_MUTANTS.items()}
 
 
 def sizes(one: ReduceEngine) -> tuple[int, int]:
@@ -78,7 +89,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> eb.Bench:
 
 
 def results(one: ReduceEngine, events: list[list[int]]) -> list[int]:
-    """Return the words of the results, by the twin, from the words of the events' beats."""
+    """Return the words of the results, by the twin, from the words of the beats of each."""
+    one = replace(one, groups=1)
     shape = (len(events), one.beats, one.lanes, one.channels)
     beats = [beat for event in events for beat in event]
     codes = eb.codes(beats, one.lanes * one.channels, one.element_bits, one.signed)
@@ -103,9 +115,11 @@ def test_back_to_back(bench: eb.Bench) -> None:
     for name, one in ENGINES.items():
         arrivals = np.arange(one.beats)
         rows = np.arange(40)[:, None] * one.busy(arrivals) + arrivals
-        made = results(one, [[given[name].data[clock] for clock in event] for event in rows])
-        clocks = [int(one.times(event)[0]) for event in rows]
-        assert found[name].beats == {c: (True, w) for c, w in zip(clocks, made, strict=True)}, name
+        groups = rows.reshape(40 * one.groups, -1)
+        made = results(one, [[given[name].data[clock] for clock in group] for group in groups])
+        clocks = [int(clock) for event in rows for clock in one.times(event)]
+        starts = [k % one.groups == 0 for k in range(len(made))]
+        assert found[name].beats == dict(zip(clocks, zip(starts, made, strict=True), strict=True)), name
 
 
 @pytest.mark.parametrize("resets", [0.0, 0.03])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Split and Collect in simulation: every beat in its clock, whatever comes; every mutant is found."""
+"""Split, Collect and Repeat in simulation: every beat in its clock, whatever comes; every mutant is found."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ import numpy as np
 import pytest
 
 from l1ml.plan.regroup import CollectEngine, SplitEngine
+from l1ml.plan.repeat import RepeatEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine_bench as eb
 
 pytestmark = pytest.mark.sim
 
+Engine = SplitEngine | CollectEngine | RepeatEngine
+
 SHAPES = (
     (1, 1, 1, 3), (1, 2, 1, 1), (1, 5, 1, 4), (1, 5, 2, 7), (1, 6, 3, 40), (1, 7, 7, 2), (3, 1, 1, 5),
     (2, 2, 2, 33), (2, 5, 2, 3), (3, 4, 3, 9), (3, 7, 4, 65),
 )  # fmt: skip
-ENGINES = {
+ENGINES: dict[str, Engine] = {
     f"{kind.NAME.lower()}{number}": kind(*shape)
     for kind in (SplitEngine, CollectEngine)
     for number, shape in enumerate(SHAPES)
 }
 LARGEST = len(SHAPES) - 1
+ENGINES |= {
+    f"repeat{number}": RepeatEngine(*shape) for number, shape in enumerate(((1, 3), (2, 1), (5, 70), (8, 4)))
+}
 SPLIT_MUTANTS = {
     "count": ("LeftBits'(Beats - 1);", "LeftBits'(Beats - 2);"),
     "start": ("take = valid_i & start_i", "take = valid_i"),
@@ -41,17 +47,28 @@ COLLECT_MUTANTS = {
     "valid": ("last & ~rst_i", "last"),
     "row": ("beats_q[row*RowBeats*BeatBits+:RowBits]", "beats_q[0+:RowBits]"),
 }
+REPEAT_MUTANTS = {
+    "count": ("LeftBits'(Beats - 1);", "LeftBits'(Beats - 2);"),
+    "start": ("take = valid_i & start_i", "take = valid_i"),
+    "begin": ("start_o <= take &", "start_o <= take & ~more &"),
+    "reset": ("      if (rst_i) left_q <= '0;\n", ""),
+    "hold": ("if (take) data_o <= data_i", "if (valid_i) data_o <= data_i"),
+}
 MUTANTS = {
-    f"m_{kind}_{name}": (f"{kind}{LARGEST}", change)
-    for kind, changes in (("split", SPLIT_MUTANTS), ("collect", COLLECT_MUTANTS))
+    f"m_{kind}_{name}": (f"{kind}{number}", change)
+    for kind, number, changes in (
+        ("split", LARGEST, SPLIT_MUTANTS),
+        ("collect", LARGEST, COLLECT_MUTANTS),
+        ("repeat", 3, REPEAT_MUTANTS),
+    )
     for name, change in changes.items()
 }
-
-Engine = SplitEngine | CollectEngine
 
 
 def sizes(one: Engine) -> tuple[int, int, int]:
     """Return bits of an input beat, of an output beat, and input beats."""
+    if isinstance(one, RepeatEngine):
+        return one.width, one.width, 1
     beat, whole = one.lanes * one.position_bits, one.positions * one.position_bits
     return (whole, beat, 1) if isinstance(one, SplitEngine) else (beat, whole, one.beats)
 
@@ -82,6 +99,8 @@ def word(codes: np.ndarray) -> int:
 
 def twin(one: Engine, beats: list[int]) -> list[int]:
     """Return the words of an event's output beats, by the twin."""
+    if isinstance(one, RepeatEngine):
+        return [word(beat) for beat in one.emulate(positions(beats[0], 1, one.width)[None, None])[0]]
     lanes = one.positions if isinstance(one, SplitEngine) else one.lanes
     codes = np.stack([positions(b, lanes, one.position_bits) for b in beats])
     return [word(beat) for beat in one.emulate(codes[None])[0]]

@@ -16,11 +16,14 @@ from l1ml.config import ProjectConfig, read_yaml
 from l1ml.cosim.build import Wire
 from l1ml.cosim.harness import build
 from l1ml.cosim.lint import lint
+from l1ml.graph.emulate import Emulator
+from l1ml.graph.program import loads
 from l1ml.links.layout import LinkLayout
 from l1ml.links.spec import Role
 from l1ml.links.words import decode
+from l1ml.rtl.project import read_manifest
 from l1ml.validate.core import rtl_sources
-from l1ml.validate.replay import LinkSimulation, replay
+from l1ml.validate.replay import LinkSimulation, flat, replay
 from l1ml.validate.streamed_selftest import run_streamed_selftest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +31,8 @@ from small_project import Small
 from streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.sim
+
+VECTORS = Path(__file__).parents[1] / "vectors"
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a pixel per word": ("cnn", {"plan": {"lanes": 1}}),
@@ -46,6 +51,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm, unrolled": ("lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"strategy": "latency"}}}}),
     "gru, backwards": ("gru backwards", {"plan": {"lanes": 1}}),
     "lstm, every step": ("lstm sequences", {"plan": {"lanes": 1}}),
+    "cropped and upsampled": ("cropped", {"plan": {"lanes": 1}}),
+    "edges of a graph": ("edge conv", {"plan": {"lanes": 1, "interval": 18}}),
+    "edges of a graph, three at a time": ("edge conv", {"plan": {"lanes": 1, "interval": 6}}),
+    "interaction network": ("interaction", {"plan": {"lanes": 1, "interval": 12}}),
+    "adjacency matrix": ("adjacency", {"plan": {"lanes": 1}}),
+    "sum beside every particle": ("linear interaction", {"plan": {"lanes": 2}}),
+    "garnet": ("garnet", {"plan": {"lanes": 1}}),
     "particles on EMP": ("deep sets", {"interface": "emp", "hardware": "streamed", "tmux": 2}),
     "whole events, split": ("deep sets", {"interface": "parallel", "plan": {"interval": 3}}),
     "whole events, folded": ("dense", {"interface": "emp", "hardware": "streamed", "tmux": 3}),
@@ -87,6 +99,24 @@ def test_rtl_gives_the_codes_of_the_emulator_in_its_clock(case: str, tmp_path: P
     assert {c["name"]: c["events"] for c in verdict.comparisons}["RTL against emulator"] == 40
     gaps = {"gaps_between_frames"} | ({"pauses_inside_frames"} if facts["link"]["frame_words"] > 1 else set())
     assert gaps <= {check.name for check in verdict.checks}
+
+
+@pytest.mark.parametrize("name", ["linear_interaction", "attention_of_particles", "linformer_of_particles"])
+def test_hardware_gives_what_hgq2_gave(name: str, tmp_path: Path, builds: Path) -> None:
+    """A particle per clock; answers of the framework itself."""
+    config = ProjectConfig.from_mapping({
+        "interface": "axis", "hardware": "streamed", "input_type": "fixed<9,3,RND,SAT>", "clock_mhz": 240.47,
+        "plan": {"lanes": 1},
+    })  # fmt: skip
+    root = flow.convert(VECTORS / "hgq2" / f"{name}.keras", config, tmp_path / "project")
+    facts = read_manifest(root)
+    emulator = Emulator(loads((root / "network.json").read_text(), "network.json"))
+    with np.load(VECTORS / "hgq2" / f"{name}.npz", allow_pickle=False) as file:
+        inputs, golden = [file["input_0"].astype(np.float64)], file["output_0"].astype(np.float64)
+    assert np.array_equal(emulator.values(inputs)[0], golden)
+    traffic, found, _ = LinkSimulation(facts, root, builds).run(flat(emulator.input_codes(inputs)))
+    assert np.array_equal(found.codes, flat(emulator.codes(inputs)))
+    assert set(found.first_word_cycle - traffic.first_word_cycle) == {facts["latency"]["cycles"]}
 
 
 def test_a_wrong_delay_between_branches_is_found(tmp_path: Path, builds: Path) -> None:

@@ -43,6 +43,7 @@ MUTANTS = {
     "m_tick_first": ("below", ("Flush + Beats - Base", "Flush + Beats - Base - 1")),
     "m_step": ("pool", ("(step == '0) & ", "")),
     "m_skip": ("column", ("(skip == '0) & ", "")),
+    "m_crop": ("crop", ("(ReachRows - unsigned'(PadTop)) * RowBeats", "ReachRows * RowBeats")),
     "m_reset": ("valid", ("      active_q <= 1'b0;\n      valid_o  <= 1'b0;", "      valid_o  <= 1'b0;")),
     "m_start": ("same", ("start_o <= emit & first;", "start_o <= emit;")),
 }

@@ -24,13 +24,16 @@ def reduce_clocks(engine: ReduceEngine, clocks: Iterable[tuple[int, int]]) -> li
     """Play events; the next may begin in any clock."""
     answers: list[Answer] = []
     event: list[int] | None = None
+    group = engine.beats // engine.groups
     for clock, (valid, start) in enumerate(clocks):
         if valid and start:
             event = []
         if valid and event is not None:
             event.append(clock)
+            if len(event) % group == 0:
+                done = clock + 1 + engine.tree_stages
+                answers.append(Answer(done, len(event) == group, tuple(event[-group:])))
             if len(event) == engine.beats:
-                answers.append(Answer(clock + 1 + engine.tree_stages, True, tuple(event)))
                 event = None
     return answers
 

@@ -4,82 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
+import streamed_graphs as graphs
+from streamed_maker import SIGNED, Maker
 
 from l1ml.graph import model
+from l1ml.graph.layers import shape as shape_layers
 from l1ml.graph.layers.recurrent import GATES
 from l1ml.graph.named import Named
 from l1ml.types.fixed import Quantizer
-
-ACT = Quantizer.parse("ufixed<4,1,RND_CONV,SAT>")
-SIGNED = Quantizer.parse("fixed<5,2,RND_CONV,SAT>")
-
-
-class Maker:
-    """Appends layers one after the other.
-
-    Args:
-        shape: of the input.
-        seed: of the weights.
-    """
-
-    def __init__(self, *shape: int, seed: int = 1) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.layers: list[model.Layer] = [model.Input("x", (), shape)]
-        self.last = "x"
-
-    def add(self, layer: model.Layer) -> str:
-        """Append a layer and return its name."""
-        self.layers.append(layer)
-        self.last = layer.name
-        return layer.name
-
-    def weights(self, *shape: int) -> np.ndarray:
-        """Return small weights on a grid, half of them zero."""
-        return np.ldexp(self.rng.integers(-3, 4, shape) * (self.rng.random(shape) < 0.7), -2).astype(float)
-
-    def act(self, kind: Quantizer = ACT) -> str:
-        """Append a quantizer."""
-        return self.add(model.Quantize(f"act{len(self.layers)}", (self.last,), kind))
-
-    def conv(
-        self, kernel: tuple[int, ...], c_in: int, c_out: int, *, strides: int = 1, pad: int | None = None,
-        dilation: int = 1, groups: int = 1, source: str | None = None,
-    ) -> str:  # fmt: skip
-        """Append a convolution; ``pad`` zeros on every side, None for none."""
-        axes = len(kernel)
-        sides = ((pad or 0, pad or 0),) * axes
-        made = model.Conv(
-            f"conv{len(self.layers)}", (source or self.last,), self.weights(*kernel, c_in // groups, c_out),
-            self.weights(c_out), strides=(strides,) * axes, padding=sides, dilation=(dilation,) * axes, groups=groups,
-        )  # fmt: skip
-        return self.add(made)
-
-    def pool(self, kind: str, size: int, strides: int, axes: int = 2) -> str:
-        """Append a pooling layer."""
-        return self.add(
-            model.Pool(
-                f"pool{len(self.layers)}",
-                (self.last,),
-                kind,
-                (size,) * axes,
-                (strides,) * axes,
-                ((0, 0),) * axes,
-            )
-        )
-
-    def dense(self, n_in: int, n_out: int) -> str:
-        """Append a dense layer."""
-        return self.add(
-            model.Dense(f"fc{len(self.layers)}", (self.last,), self.weights(n_in, n_out), self.weights(n_out))
-        )
-
-    def flatten(self, size: int) -> str:
-        """Append a reshape to one axis."""
-        return self.add(model.Reshape(f"flat{len(self.layers)}", (self.last,), (size,)))
-
-    def done(self, *outputs: str) -> model.Model:
-        """Return the network."""
-        return model.Model("net", tuple(self.layers), outputs or (self.last,), "made by a test")
 
 
 def cnn(*, pad: int | None = None) -> model.Model:
@@ -211,6 +143,39 @@ def dense() -> model.Model:
     return m.done()
 
 
+def cropped() -> model.Model:
+    """Cropping, a convolution, every second pixel, upsampling, a depthwise and a pointwise convolution."""
+    m = Maker(8, 9, 2, seed=33)
+    m.add(shape_layers.slice_("crop", "x", (8, 9, 2), (1, 2, None), (7, -1, None), (None,) * 3))
+    m.conv((3, 3), 2, 3, pad=1)
+    m.act()
+    m.add(shape_layers.slice_("every", m.last, (6, 6, 3), (None,) * 3, (None,) * 3, (2, 2, None)))
+    m.add(shape_layers.upsample("up", m.last, (3, 3, 3), (2, 2)))
+    m.conv((3, 3), 3, 3, groups=3)
+    m.conv((1, 1), 3, 2)
+    m.act()
+    m.pool("sum", 2, 2)
+    m.act(Quantizer.parse("ufixed<6,3,RND_CONV,SAT>"))
+    m.flatten(8)
+    m.dense(8, 3)
+    return m.done()
+
+
+def last_step() -> model.Model:
+    """A causal Conv1D of which only the last time step is used."""
+    m = Maker(9, 2, seed=35)
+    m.add(
+        model.Conv(
+            "causal", ("x",), m.weights(3, 2, 4), m.weights(4), strides=(1,), padding=((2, 0),), dilation=(1,),
+            groups=1,
+        )
+    )  # fmt: skip
+    m.act()
+    m.add(shape_layers.gather("last", m.last, (9, 4), 0, np.asarray(8)))
+    m.dense(4, 3)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -220,6 +185,15 @@ NETWORKS = {
     "deep sets": (deep_sets(), (1, 6)),
     "two heads": (two_heads(), (1, 5)),
     "dense": (dense(), (1, 1)),
+    "cropped": (cropped(), (8, 9)),
+    "last step": (last_step(), (1, 9)),
+    "edge conv": (graphs.edge_conv(), (1, 6)),
+    "interaction": (graphs.interaction(), (1, 4)),
+    "adjacency": (graphs.adjacency(), (1, 5)),
+    "linear interaction": (graphs.linear_interaction(), (1, 6)),
+    "garnet": (graphs.garnet(), (1, 6)),
+    "attention": (graphs.attention(), (1, 5)),
+    "gram": (graphs.gram(), (1, 1)),
     "rnn": (recurrent("rnn"), (1, 7)),
     "lstm": (recurrent("lstm"), (1, 7)),
     "gru backwards": (recurrent("gru", backwards=True), (1, 7)),

@@ -45,6 +45,12 @@ HIDDEN = {
     "dense": {"d5"},  # a softmax at the end: the block gives logits
     "quantizers_more": {"thirds", "dummy"},  # real-valued; the first is seen behind the next quantizer
     "pooling": {"thirds"},  # the same
+    "linear_interaction": {
+        "embed_shape",
+        "own_shape",
+        "all_shape",
+        "node_shape",
+    },  # only for Keras' own shapes
     "sequential": {"dropout"},  # nothing at inference
 }
 """Layers without integers of their own, by model; all others are compared."""

@@ -25,7 +25,9 @@ from networks import program, random_codes
 from streamed_networks import NETWORKS
 from test_plan_layout import beats, wanted
 
-PROGRAMS = {name: program(NETWORKS[name][0], "fixed<5,2>") for name in ("cnn", "deep sets", "lstm", "skip")}
+PROGRAMS = {
+    name: program(NETWORKS[name][0], "fixed<5,2>") for name in ("cnn", "deep sets", "lstm", "skip", "gram")
+}
 
 
 def plan(name: str, **options: Any) -> Streamed:
@@ -42,7 +44,7 @@ def folds(block: Streamed) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "gram"])
 @pytest.mark.parametrize("options", [{}, {"plan": {"lanes": 1}}, {"tmux": 20}, {"latency_budget_ns": 700.0}])
 def test_a_plan_changes_no_code(name: str, options: dict[str, Any]) -> None:
     of = PROGRAMS[name]
@@ -130,6 +132,20 @@ def test_a_slow_multiplier_or_memory_gets_registers() -> None:
         assert stages == sorted(stages)
         assert stages[2] == 2
     assert registers(10.0, 1, "dsp", "block") == (0, 0)
+
+
+def test_products_of_two_tensors_are_shared_if_there_is_time() -> None:
+    def modules(block: Streamed) -> set[str]:
+        return {n.engine.MODULE for n in block.plan.timed.network.nodes if isinstance(n, EngineNode)}
+
+    given = {"interface": "parallel", "hardware": "streamed"}
+    loose = plan("gram", **given, plan={"interval": 8})
+    assert "l1ml_repeat" in modules(loose)
+    budget = (loose.latency.cycles - 4) * 1e3 / 240.47
+    tight = plan("gram", **given, plan={"interval": 8}, latency_budget_ns=budget)
+    assert "l1ml_repeat" not in modules(tight)
+    assert tight.latency.ns <= budget
+    assert tight.plan.total.lut > 3 * loose.plan.total.lut
 
 
 def test_the_same_input_gives_the_same_plan() -> None:

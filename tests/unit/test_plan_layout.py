@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from l1ml.graph.program import TensorProgram
+from l1ml.plan import choose
 from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, ScanNode
 from l1ml.plan.streamer import lay_out
@@ -17,6 +18,7 @@ from l1ml.plan.streams import WHOLE, Raster
 from l1ml.plan.timing import time_network
 
 sys.path.insert(0, str(Path(__file__).parent))
+import hgq_vectors
 from networks import program, random_codes
 from streamed_networks import NETWORKS
 
@@ -108,11 +110,18 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
+        ("cropped", ["window", "window", "window", "upsample", "window", "window", "fold"]),
+        ("last step", ["window", "window"]),
+        ("edge conv", ["collect", "split", "split", "reduce", "reduce"]),
+        ("interaction", ["upsample", "collect", "split", "reduce", "reduce"]),
+        ("linear interaction", ["reduce", "repeat", "reduce"]),
+        ("garnet", ["reduce", "repeat", "reduce"]),
+        ("attention", ["collect", "repeat", "collect", "repeat", "reduce"]),
     ],
 )
 def test_nothing_is_gathered_that_need_not_be(name: str, engines: list[str]) -> None:
     rows, columns = NETWORKS[name][1]
-    net = lay_out(PROGRAMS[name], Raster(rows, columns, 1), Choices())
+    net = lay_out(PROGRAMS[name], Raster(rows, columns, 1), Choices(lanes=1))
     found = [
         "scan" if isinstance(n, ScanNode) else n.engine.MODULE.removeprefix("l1ml_")
         for n in net.nodes
@@ -155,3 +164,31 @@ def test_branches_meet_beat_by_beat(lanes: int) -> None:
             assert held.min() >= 1
             assert held.max() < wait.buffer.depth
     assert buffers == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv1d",
+        "conv2d",
+        "einsum_dense",
+        "attention",
+        "linformer_of_particles",
+        "dense_of_rows",
+        "operations",
+    ],
+)
+def test_types_that_differ_by_element_are_kept(name: str) -> None:
+    """Models of HGQ2, where every element has a width of its own."""
+    of = hgq_vectors.program(hgq_vectors.VECTORS / "hgq2" / f"{name}.keras")
+    codes = random_codes(of, 12)
+    expected = wanted(of, codes)
+    ports = [port.shape for port in of.inputs]
+    found = choose.rasters(ports[0], 2) if len(ports) == 1 else []
+    together = np.concatenate([c.reshape(len(c), -1) for c in codes], axis=1)
+    for raster in [*found, WHOLE]:
+        given = beats(raster, together) if raster.positions > 1 else together[:, None, None]
+        for lanes in (None, 1, 2):
+            made = lay_out(of, raster, Choices(lanes=lanes)).emulate(given)
+            for out, right in zip(made, expected, strict=True):
+                assert np.array_equal(out.reshape(right.shape), right), f"{raster}, split {lanes}"

@@ -61,6 +61,24 @@ def test_results_come_in_their_clock_at_the_least_interval(tree_stages: int) -> 
         assert set(events[0]) & set(events[0] + busy - 1)  # any closer, and two beats share a clock
 
 
+@pytest.mark.parametrize("tree_stages", [0, 1])
+def test_groups_are_events_of_their_own(tree_stages: int) -> None:
+    one, each = engine(2, 5, 2, groups=3, tree_stages=tree_stages), engine(2, 5, 2)
+    beats = np.random.default_rng(6).integers(-32, 32, (4, one.beats, 2, 3))
+    apart = each.emulate(beats.reshape(12, each.beats, 2, 3)).reshape(4, 3, 1, 3)
+    np.testing.assert_array_equal(one.emulate(beats), apart)
+    arrivals = np.cumsum(np.random.default_rng(7).integers(1, 4, one.beats))
+    clocks = [(0, 1)] * (int(arrivals[-1]) + 1)
+    for number, clock in enumerate(arrivals):
+        clocks[clock] = (1, int(number == 0))
+    answers = reduce_clocks(one, clocks)
+    assert [a.clock for a in answers] == one.times(arrivals).tolist()
+    assert [a.start for a in answers] == [True, False, False]
+    assert one.busy(arrivals) == arrivals[-1] - arrivals[0] + 1
+    with pytest.raises(ConfigError, match="groups = 0"):
+        engine(2, 5, 2, groups=0)
+
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 5])
 @pytest.mark.parametrize("positions", [1, 2, 3, 8, 9])
@@ -82,7 +100,7 @@ def test_least_result_bits_are_enough_and_not_more(signed: bool, bits: int, posi
 def test_parameters_carry_the_names_of_the_hardware() -> None:
     assert engine(2, 5, 3, kind="min", tree_stages=1).parameters() == {
         "Rows": 2, "Columns": 5, "Lanes": 3, "Channels": 3, "ElementBits": 6, "Signed": 1, "Kind": 2,
-        "ResultBits": 12, "TreeStages": 1,
+        "ResultBits": 12, "TreeStages": 1, "Groups": 1,
     }  # fmt: skip
 
 

@@ -39,6 +39,10 @@ SHAPES = {
     "skip": WindowEngine(4, 6, 1, 2, (1, 1), (2, 3)),
     "below": WindowEngine(2, 4, 1, 2, (3, 2), padding=((0, 1), (0, 0))),  # no window before the last beat
     "right": WindowEngine(1, 3, 1, 2, (1, 5), padding=((0, 0), (0, 2))),
+    "crop": WindowEngine(5, 7, 1, 3, (1, 1), padding=((-1, -2), (-2, -1))),
+    "crop lanes": WindowEngine(4, 9, 2, 3, (1, 1), padding=((0, -1), (-3, -1))),
+    "crop and convolve": WindowEngine(6, 8, 4, 2, (2, 3), padding=((-1, 1), (-5, 0))),
+    "last": WindowEngine(1, 5, 1, 4, (1, 1), padding=((0, 0), (-4, 0))),
 }
 
 
@@ -58,9 +62,11 @@ def test_every_window_is_in_its_region(name: str) -> None:
         channels,
     )
     found = found.reshape(2, one.out_rows, one.out_beats_per_row, one.kernel[0], one.region_columns, channels)
-    plain = Window(one.kernel, one.strides, one.dilation, one.padding)
-    indices = plain.indices((one.rows, one.columns, channels))
-    wanted = np.where(indices < 0, 0, image.reshape(2, -1)[:, np.maximum(indices, 0)])
+    (top, bottom), (left, right) = one.padding
+    cut = image[:, max(0, -top) : one.rows - max(0, -bottom), max(0, -left) : one.columns - max(0, -right)]
+    pads = ((max(0, top), max(0, bottom)), (max(0, left), max(0, right)))
+    indices = Window(one.kernel, one.strides, one.dilation, pads).indices(cut.shape[1:])
+    wanted = np.where(indices < 0, 0, cut.reshape(2, -1)[:, np.maximum(indices, 0)])
     assert wanted.shape[1:3] == (one.out_rows, one.out_columns)
     for column in range(one.out_columns):
         beat, lane = divmod(column, one.out_lanes)
@@ -103,7 +109,7 @@ def test_times_and_busy_are_those_of_the_clock_model(name: str, gaps: int) -> No
     [
         ({"lanes": 3, "strides": (1, 2)}, "give 1 or a multiple of 2 pixels per beat"),
         ({"lanes": 9}, "at most 8"),
-        ({"padding": ((0, 0), (3, 0))}, "from 0 to 2"),
+        ({"padding": ((0, 0), (3, 0))}, "at most 2, or cut off"),
         ({"kernel": (9, 3)}, "in an image of 6 x 8 pixels"),
         ({"ram": "ultra"}, "auto, distributed, block"),
         ({"rows": 0}, "rows = 0"),

@@ -27,7 +27,7 @@ class _Event:
         if not 0 <= row < one.rows or column < 0:
             return 0
         if column >= one.columns:
-            return 0 if one.padding[1][1] else None
+            return 0 if one.padding[1][1] > 0 else None
         at = row * one.beats_per_row + column // one.lanes
         assert at < len(self.beats), "a window is out before its pixels are in"
         return self.beats[at][column % one.lanes]

@@ -540,6 +540,74 @@ def linformer() -> keras.Model:
     return end(*out, inputs=[x])
 
 
+def of_particles(conf: Q, axes: tuple[int, ...] = (0, 1)) -> Q:
+    """Let all particles share widths, so that one circuit serves them all."""
+    return Q(**{**conf.config, "homogeneous_axis": axes, "heterogeneous_axis": None})
+
+
+@model
+def linear_interaction() -> keras.Model:
+    """An interaction network of linear complexity (JEDI-linear): every particle meets the sum over all of them."""
+    x = keras.Input((8, 4), name="x")
+    row = of_particles(iq("RND_CONV", "SAT"))
+    weights = {"kq_conf": kq(), "bq_conf": bq()}
+
+    def each(
+        y: keras.KerasTensor, rows: int, units: int, name: str, activation: str | None = None
+    ) -> keras.KerasTensor:
+        layer = hq.QEinsumDenseBatchnorm(
+            "bnc,cC->bnC",
+            (rows, units),
+            bias_axes="C",
+            activation=activation,
+            name=name,
+            iq_conf=row,
+            **weights,
+        )
+        return kl.Reshape((rows, units), name=f"{name}_shape")(layer(y))
+
+    y = each(x, 8, 6, "embed", "relu")
+    every = hq.QSum(axes=1, scale=1 / 8, name="total", iq_conf=row)(y)
+    every = kl.Reshape((1, 6), name="one_row")(every)
+    own, all_ = each(y, 8, 6, "own"), each(every, 1, 6, "all")
+    y = kl.ReLU(name="relu")(hq.QAdd(name="met", iq_confs=row)([own, all_]))
+    y = each(y, 8, 5, "node", "relu")
+    y = hq.QSum(axes=1, scale=1 / 8, name="graph", iq_conf=row)(y)
+    y = hq.QDense(6, activation="relu", name="head", iq_conf=iq(), **weights)(y)
+    return end(hq.QDense(3, name="out", iq_conf=iq(), **weights)(y), inputs=[x])
+
+
+def particle_options() -> dict[str, object]:
+    """The options of an attention whose widths no particle has for itself."""
+    axes = {"qkvo_iq_conf": (0, 1), "softmax_oq_conf": (0, 1, 2, 3)}
+    return {
+        name: conf
+        if "kq" in name
+        else of_particles(conf, axes.get(name, (0, 1, 2, 3) if "softmax" in name else (0, 1)))
+        for name, conf in attention_options().items()
+    }
+
+
+@model
+def attention_of_particles() -> keras.Model:
+    x = keras.Input((6, 4), name="x")
+    row = of_particles(iq("RND_CONV", "SAT"))
+    y = hq.QMultiHeadAttention(2, 3, name="mha", **particle_options())(x, x)
+    y = hq.QAdd(name="residual", iq_confs=row)([x, y])
+    y = hq.QSum(axes=1, scale=1 / 8, name="graph", iq_conf=row)(y)
+    return end(hq.QDense(3, name="out", iq_conf=iq(), kq_conf=kq(), bq_conf=bq())(y), inputs=[x])
+
+
+@model
+def linformer_of_particles() -> keras.Model:
+    x = keras.Input((6, 4), name="x")
+    row = of_particles(iq("RND_CONV", "SAT"))
+    y = hq.QLinformerAttention(2, 3, 2, name="linformer", **particle_options())(x, x)
+    y = hq.QAdd(name="residual", iq_confs=row)([x, y])
+    y = hq.QSum(axes=1, scale=1 / 8, name="graph", iq_conf=row)(y)
+    return end(hq.QDense(3, name="out", iq_conf=iq(), kq_conf=kq(), bq_conf=bq())(y), inputs=[x])
+
+
 def recurrent_options() -> dict[str, object]:
     return {
         "iq_conf": iq(),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sum, maximum or minimum of every channel over all positions of an event of Rows * ceil(Columns / Lanes)
-// beats with Lanes positions each. The result comes 1 + TreeStages clocks after the last beat. Lanes past
-// the end of a row do not count.
+// Sum, maximum or minimum of every channel over all positions of a group of Rows * ceil(Columns / Lanes)
+// beats with Lanes positions each; an event has Groups of them. A result comes 1 + TreeStages clocks after
+// the last beat of its group, start_o with the first. Lanes past the end of a row do not count.
 //
 // start_i begins a new event, whatever came before; beats behind the last one and before the first
 // start are ignored. Only control is reset.
@@ -18,7 +18,8 @@ module l1ml_reduce #(
   parameter bit          Signed      = 1'b0, // elements and results are two's complement
   parameter int unsigned Kind        = 0, // 0 sum, 1 maximum, 2 minimum
   parameter int unsigned ResultBits  = 1, // of an element of the result, which must fit
-  parameter int unsigned TreeStages  = 0 // registers in the tree over the lanes
+  parameter int unsigned TreeStages  = 0, // registers in the tree over the lanes
+  parameter int unsigned Groups      = 1 // results of an event
 ) (
   input  wire logic                                  clk_i,
   input  wire logic                                  rst_i,
@@ -31,7 +32,8 @@ module l1ml_reduce #(
 );
 
   localparam int unsigned RowBeats = (Columns + Lanes - 1) / Lanes;
-  localparam int unsigned Beats = Rows * RowBeats;
+  localparam int unsigned GroupBeats = Rows * RowBeats;
+  localparam int unsigned Beats = Groups * GroupBeats;
   localparam int unsigned LastLanes = Columns - (RowBeats - 1) * Lanes; // that count at a row's end
   localparam int unsigned Grown = ElementBits + $clog2(Lanes);
   localparam int unsigned SumBits = (Grown < ResultBits) ? Grown : ResultBits;
@@ -51,13 +53,17 @@ module l1ml_reduce #(
 
   // The beat in front.
   logic take; // it belongs to an event
+  logic first; // and is the first of a group
   logic last; // and completes it
+  logic begins; // the group is the first of its event
   logic row_end; // it is the last of a row
 
   if (Beats == 1) begin : gen_one
 
-    assign take = valid_i & start_i;
-    assign last = 1'b1;
+    assign take   = valid_i & start_i;
+    assign first  = 1'b1;
+    assign last   = 1'b1;
+    assign begins = 1'b1;
 
   end else begin : gen_many
 
@@ -68,7 +74,32 @@ module l1ml_reduce #(
 
     assign take   = valid_i & (start_i | (left_q != '0));
     assign left_d = start_i ? LeftBits'(Beats - 1) : left_q - LeftBits'(1);
-    assign last   = left_d == '0;
+
+    if (Groups == 1) begin : gen_event
+      assign first  = start_i;
+      assign last   = left_d == '0;
+      assign begins = 1'b1;
+    end else begin : gen_groups
+
+      localparam int unsigned BeatPlaceBits = (GroupBeats > 1) ? $clog2(GroupBeats) : 1;
+
+      logic [BeatPlaceBits-1:0] beat_q; // of the next beat in its group
+      logic [BeatPlaceBits-1:0] beat;
+      logic begins_q; // no group of the event is complete
+
+      assign beat   = start_i ? '0 : beat_q;
+      assign first  = beat == '0;
+      assign last   = beat == BeatPlaceBits'(GroupBeats - 1);
+      assign begins = start_i | begins_q;
+
+      always_ff @(posedge clk_i) begin
+        if (take) begin
+          beat_q  <= last ? '0 : beat + BeatPlaceBits'(1);
+          begins_q <= begins & ~last;
+        end
+      end
+
+    end
 
     always_ff @(posedge clk_i) begin
       if (take) left_q <= left_d;
@@ -97,11 +128,13 @@ module l1ml_reduce #(
   logic take_tree;
   logic first_tree;
   logic last_tree;
+  logic begins_tree;
 
   if (TreeStages == 0) begin : gen_now
-    assign take_tree  = take;
-    assign first_tree = start_i;
-    assign last_tree  = last;
+    assign take_tree   = take;
+    assign first_tree  = first;
+    assign last_tree   = last;
+    assign begins_tree = begins;
   end else begin : gen_later
 
     logic [TreeStages-1:0] take_q;
@@ -113,21 +146,26 @@ module l1ml_reduce #(
     end
 
     l1ml_delay #(
-      .Width(2),
+      .Width(3),
       .Latency(TreeStages)
     ) marks (
       .clk_i(clk_i),
-      .data_i({start_i, last}),
-      .data_o({first_tree, last_tree})
+      .data_i({first, last, begins}),
+      .data_o({first_tree, last_tree, begins_tree})
     );
 
     assign take_tree = take_q[TreeStages-1];
 
   end
 
-  always_ff @(posedge clk_i) valid_o <= take_tree & last_tree & ~rst_i;
+  logic begins_out; // the result is the first of its event
 
-  assign start_o = valid_o;
+  always_ff @(posedge clk_i) begin
+    valid_o    <= take_tree & last_tree & ~rst_i;
+    begins_out <= begins_tree;
+  end
+
+  assign start_o = valid_o & begins_out;
 
   for (genvar channel = 0; channel < Channels; channel++) begin : gen_channel
 

@@ -3,7 +3,8 @@
 // Gives the neighbourhood of every beat of an image: a line buffer. Pixels come in raster order, Lanes
 // per beat, a row begins with a new beat; lanes past the end of a row are don't-care. A beat of the
 // output is the region under all windows of a beat: KernelRows rows (DilationRows apart) of RegionColumns
-// columns, the pixel at top left in the lowest bits, pixels outside the image zero.
+// columns, the pixel at top left in the lowest bits, pixels outside the image zero. Rows and columns can
+// also be cut off.
 //
 // It comes the clock after the advance that completes it. An advance is an input beat, or a flush tick:
 // behind the last beat one per clock, until all windows are out. The next event may begin meanwhile if
@@ -26,10 +27,10 @@ module l1ml_window #(
   parameter int unsigned StrideColumns   = 1,
   parameter int unsigned DilationRows    = 1,
   parameter int unsigned DilationColumns = 1,
-  parameter int unsigned PadTop          = 0, // at most the window's reach, as those below
-  parameter int unsigned PadBottom       = 0,
-  parameter int unsigned PadLeft         = 0,
-  parameter int unsigned PadRight        = 0,
+  parameter int          PadTop          = 0, // at most the window's reach, as those below; below 0
+  parameter int          PadBottom       = 0, // that many rows or columns are cut off
+  parameter int          PadLeft         = 0,
+  parameter int          PadRight        = 0,
   parameter int unsigned RamStyle        = 0, // 0 the tool decides, 1 distributed, 2 block
   localparam int unsigned OutLanes       = (Lanes > StrideColumns) ? Lanes / StrideColumns : 1,
   localparam int unsigned RegionColumns  =
@@ -51,18 +52,20 @@ module l1ml_window #(
   localparam int unsigned ReachRows = (KernelRows - 1) * DilationRows;
   localparam int unsigned ReachColumns = (KernelColumns - 1) * DilationColumns;
   localparam int unsigned OutRows =
-    (Rows + PadTop + PadBottom - ReachRows - 1) / StrideRows + 1;
+    (Rows + unsigned'(PadTop + PadBottom) - ReachRows - 1) / StrideRows + 1;
   localparam int unsigned OutColumns =
-    (Columns + PadLeft + PadRight - ReachColumns - 1) / StrideColumns + 1;
+    (Columns + unsigned'(PadLeft + PadRight) - ReachColumns - 1) / StrideColumns + 1;
   localparam int unsigned OutBeats = (OutColumns + OutLanes - 1) / OutLanes; // of a row
   localparam int unsigned Step = (Lanes == 1) ? StrideColumns : 1; // advances between them
-  localparam int unsigned Lead = (RegionColumns - 1 - PadLeft) / Lanes;
-  localparam int unsigned Base = (ReachRows - PadTop) * RowBeats + Lead; // advance of the first
+  localparam int unsigned Lead = (RegionColumns - 1 - unsigned'(PadLeft)) / Lanes;
+  localparam int unsigned Base = (ReachRows - unsigned'(PadTop)) * RowBeats + Lead; // advance of the first
   localparam int unsigned Final =
     Base + (OutRows - 1) * StrideRows * RowBeats + (OutBeats - 1) * Step; // and of the last
   localparam int unsigned Flush = (Final + 1 > Beats) ? Final + 1 - Beats : 0;
-  localparam int unsigned Behind = (PadLeft + Lanes - 1) / Lanes; // beats left of the first region
-  localparam int unsigned Held = Lead + Behind + 1; // beats of a row that a region touches
+  localparam int unsigned Padded = (PadLeft > 0) ? unsigned'(PadLeft) : 0;
+  localparam int unsigned Cut = (PadLeft < 0) ? unsigned'(-PadLeft) : 0;
+  localparam int Behind = int'((Padded + Lanes - 1) / Lanes) - int'(Cut / Lanes); // beats left of the first region
+  localparam int unsigned Held = Lead + unsigned'(Behind) + 1; // beats of a row that a region touches
 
   // Input beats and flush ticks.
   logic take; // the beat belongs to an event
@@ -275,13 +278,13 @@ module l1ml_window #(
   for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
     localparam int unsigned Place = k * DilationRows; // below the first row, in row 0 of windows
     logic high, low;
-    if (Place < PadTop) begin : gen_top
-      assign high = 32'(row) * StrideRows + Place >= PadTop;
+    if (PadTop > 0 && Place < unsigned'(PadTop)) begin : gen_top
+      assign high = 32'(row) * StrideRows + Place >= unsigned'(PadTop);
     end else begin : gen_no_top
       assign high = 1'b1;
     end
     if (PadBottom > 0) begin : gen_bottom
-      assign low = 32'(row) * StrideRows + Place < Rows + PadTop;
+      assign low = 32'(row) * StrideRows + Place < Rows + unsigned'(PadTop);
     end else begin : gen_no_bottom
       assign low = 1'b1;
     end
@@ -291,13 +294,13 @@ module l1ml_window #(
   for (genvar k = 0; k < RegionColumns; k++) begin : gen_column_inside
     localparam int unsigned Place = k; // right of the first column, in beat 0
     logic from, to;
-    if (Place < PadLeft) begin : gen_left
-      assign from = 32'(out) * Step * Lanes + Place >= PadLeft;
+    if (PadLeft > 0 && Place < unsigned'(PadLeft)) begin : gen_left
+      assign from = 32'(out) * Step * Lanes + Place >= unsigned'(PadLeft);
     end else begin : gen_no_left
       assign from = 1'b1;
     end
     if (PadRight > 0) begin : gen_right
-      assign to = 32'(out) * Step * Lanes + Place < Columns + PadLeft;
+      assign to = 32'(out) * Step * Lanes + Place < Columns + unsigned'(PadLeft);
     end else begin : gen_no_right
       assign to = 1'b1;
     end
@@ -307,8 +310,8 @@ module l1ml_window #(
   for (genvar r = 0; r < KernelRows; r++) begin : gen_region_row
     for (genvar c = 0; c < RegionColumns; c++) begin : gen_pixel
       // Beats back from the newest, and lane there; PadLeft and Behind keep both from being negative.
-      localparam int unsigned At = c + Behind * Lanes - PadLeft;
-      localparam int unsigned Back = Lead + Behind - At / Lanes;
+      localparam int unsigned At = c + unsigned'(Behind) * Lanes - unsigned'(PadLeft);
+      localparam int unsigned Back = Lead + unsigned'(Behind) - At / Lanes;
       localparam int unsigned Line = (KernelRows - 1 - r) * Held + Back;
       localparam int unsigned Low = Line * BeatBits + (At % Lanes) * PixelBits;
       localparam bit Rows0 = PadTop > 0 || PadBottom > 0;
