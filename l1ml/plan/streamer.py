@@ -64,6 +64,8 @@ class _Layout(Accumulations):
         self.layer = "outputs"
         ends = [self._output(t) for _, t in self.program.outputs]
         types = tuple(self.program.type_of(t) for _, t in self.program.outputs)
+        if self.reloads:  # other weights may give wider results
+            types = tuple(self.streams[s].type.reshaped(t.shape) for s, t in zip(ends, types, strict=True))
         return EngineNetwork(tuple(self.streams), self._finished(ends), tuple(ends), types)
 
     # Steps.
@@ -200,7 +202,10 @@ class _Layout(Accumulations):
         if np.array_equal(own.frac, wanted):
             return tensor
         up, down = np.maximum(wanted - own.frac, 0), np.maximum(own.frac - wanted, 0)
-        # What is dropped is zero: the tensor has these values in the program, too, on its own grid.
+        # What is dropped is zero: the tensor has these values in the program, too, on its own grid; other weights
+        # may give others.
+        if self.reloads and bool((((own.lo | own.hi) & ((1 << down) - 1)) != 0).any()):
+            return None
         lo, hi = (own.lo >> down) << up, (own.hi >> down) << up
         op = p.Requantize(lo, hi, wanted, Rounding.TRN, Overflow.SAT)
         return self._added(body, op, (tensor,))

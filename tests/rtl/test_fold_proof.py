@@ -158,13 +158,20 @@ BANKS = """
     for (int b = 0; b < 2; b++)
       for (int k = 0; k < Words; k++)
         assert (flat[((b << AddressBits)+k)*WordBits+:WordBits] == banks[b][k*WordBits+:WordBits]);
+    assume (!bias_we_i); // biases stay as they were
+    for (int b = 0; b < 2; b++) assert (flat_bias[2*b*Outputs*AccBits+:Outputs*AccBits] == Initial);
+    assert (initials == Initial);
   end
 """
 # The memory as one vector, which the properties can see.
 FLAT = {
     "l1ml_fold": (
-        ("  logic bank_q; // of the weights\n", "  logic [2*(1<<AddressBits)*WordBits-1:0] flat;\n"),
+        (
+            "  logic bank_q; // of the weights\n",
+            "  logic [2*(1<<AddressBits)*WordBits-1:0] flat;\n  logic [4*Outputs*AccBits-1:0] flat_bias;\n",
+        ),
         ("      .we_i(weights_we_i),\n", "      .flat_o(flat),\n"),
+        ("      .we_i(bias_we_i),\n", "      .flat_o(flat_bias),\n"),
     ),
     "l1ml_weights": (
         (
@@ -207,7 +214,10 @@ RELOADED = (
 )
 RELOAD_MUTANTS = (
     ("bank_q ^ (begins & swap_q)", "bank_q ^ swap_q"),
-    (".we_bank_i(~bank_q)", ".we_bank_i(bank_q)"),
+    (
+        ".we_bank_i(~bank_q),\n      .we_address_i(weights_address_i)",
+        ".we_bank_i(bank_q),\n      .we_address_i(weights_address_i)",
+    ),
     ("(swap_q & ~begins)", "swap_q"),
     (".bank_i(bank)", ".bank_i(bank_q)"),
 )
@@ -235,7 +245,8 @@ def prove(folder: Path, one: FoldEngine, mutation: tuple[str, str] | None = None
     words = one.phases * one.slices
     ports = {
         "weights_we_i": 1, "weights_address_i": max(1, (words - 1).bit_length()),
-        "weights_i": one.n_out * one.per_clock * one.weight_bits, "weights_swap_i": 1,
+        "weights_i": one.n_out * one.per_clock * one.weight_bits, "weights_swap_i": 1, "bias_we_i": 1,
+        "bias_i": one.n_out * one.acc_bits,
     }  # fmt: skip
     more = "".join(f", input wire logic [{bits - 1}:0] {port}" for port, bits in ports.items())
     tied = "".join(f", .{port}({value})" for port, value in one.ties().items())
