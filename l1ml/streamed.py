@@ -36,6 +36,8 @@ from l1ml.types.fixed import Overflow, Rounding
 from l1ml.types.timing import Clock, Latency
 
 MAX_LANES = 64
+MAX_WORD_BITS = 4096
+"""Of AXI4-Stream."""
 
 
 class _Wires:
@@ -230,9 +232,10 @@ def _link(
     if raster.beats > 1:
         inner = len(ins) // raster.positions
         beats = [int((line >= 0).sum()) * inner for line in raster.slots()]
-        if config.interface == "axis" and "word_bits" not in options:
-            bits = sum(element.width for element in ins[: beats[0]])
-            options["word_bits"] = min(4096, -(-bits // 8) * 8)
+        if config.interface == "axis":
+            for name, elements in (("word_bits", ins[: beats[0]]), ("out_word_bits", outs)):
+                bits = sum(element.width for element in elements)
+                options.setdefault(name, min(MAX_WORD_BITS, -(-bits // 8) * 8))
     layout = resolve(
         config.interface,
         ins,

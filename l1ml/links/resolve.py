@@ -77,11 +77,12 @@ def resolve(
         raise InterfaceError(
             f"a gap of {gap} words leaves none of the {period} words of {tmux} BX", where=("links", name)
         )
-    bits = spec.word_bits or chosen.get("word_bits")
+    bits = {"in": spec.word_bits or chosen.get("word_bits")}
+    bits["out"] = chosen.get("out_word_bits") or bits["in"]
     places = _given_places(spec, given.get("fields"), inputs, outputs, room, bits)
     sides = []
     for side, elements in (("in", inputs), ("out", outputs)):
-        wide = bits or _event_bits(elements[: beats[0]] if beats and side == "in" else elements, places[side])
+        wide = bits[side] or _event_bits(elements[: beats[0]] if beats and side == "in" else elements, places[side])
         links, words = chosen.get(f"links_{side}"), chosen.get(f"words_{side}")
         sizes = tuple(beats) if side == "in" else ()
         sides.append(_Side(spec, side, tuple(elements), places[side], wide, links, sizes).settle(room, words))
@@ -139,7 +140,7 @@ def _given_places(
     inputs: Sequence[Element],
     outputs: Sequence[Element],
     room: int,
-    bits: int | None,
+    bits: Mapping[str, int | None],
 ) -> dict[str, list[Place] | None]:
     """Return the places the user gave per side, None where none were given."""
     where = "links.fields"
@@ -160,7 +161,7 @@ def _given_places(
         places, wrong = packing.parse(section, given[section], elements, widen=side == "out")
         kept = [place for place in places if place is not None]
         # Overlaps and places outside the word are reported together with what could not be read.
-        for name, text in _outside(spec, elements, places, room, bits):
+        for name, text in _outside(spec, elements, places, room, bits[side]):
             wrong.append(f"{section}: {name}: {text}")
         known = [e for e, place in zip(elements, places, strict=True) if place is not None]
         wrong += [f"{section}: {text}" for text in packing.overlapping(known, kept)]
@@ -231,7 +232,7 @@ class _Side:
             self._fail(
                 f"{wide[0].name} has {wide[0].width} bits, a word {self.bits} "
                 f"({len(wide)} of {len(self.elements)} fields are too wide)",
-                "raise word_bits" if "word_bits" in self.spec.options else "narrow the type",
+                f"raise {self._wider}" if self._wider in self.spec.options else "narrow the type",
             )
         slots = words_used(self._places(1))
         fewest = links_for(self.elements, self.beats, self.bits, room) if self.beats else -(-slots // room)
@@ -241,6 +242,11 @@ class _Side:
             have = f"{min(links, MAX_LINKS) if self.spec.many_links else 1} link(s) of {room} words"
             self._fail(f"the {self.side}puts need {more}, there is room for {have}", _fix(self.spec))
         return self._places(links)
+
+    @property
+    def _wider(self) -> str:
+        """The option that widens the words of this side."""
+        return "word_bits" if self.side == "in" else "out_word_bits"
 
     def _places(self, links: int) -> list[Place]:
         if self.beats:
