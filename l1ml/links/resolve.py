@@ -82,7 +82,9 @@ def resolve(
     places = _given_places(spec, given.get("fields"), inputs, outputs, room, bits)
     sides = []
     for side, elements in (("in", inputs), ("out", outputs)):
-        wide = bits[side] or _event_bits(elements[: beats[0]] if beats and side == "in" else elements, places[side])
+        wide = bits[side] or _event_bits(
+            elements[: beats[0]] if beats and side == "in" else elements, places[side]
+        )
         links, words = chosen.get(f"links_{side}"), chosen.get(f"words_{side}")
         sizes = tuple(beats) if side == "in" else ()
         sides.append(_Side(spec, side, tuple(elements), places[side], wide, links, sizes).settle(room, words))

@@ -125,7 +125,8 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
         times.update(dict.fromkeys(node.outputs, made))
     ends_of = network.outputs
     last, ends = join([times[s] for s in ends_of], [max(1, network.streams[s].bits) for s in ends_of])
-    ordered = tuple(times[k] for k in range(len(network.streams)))
+    none = np.zeros(0, dtype=np.int64)  # of streams that nobody reads in the end
+    ordered = tuple(times.get(k, none) for k in range(len(network.streams)))
     return Timed(network, maps, scans, ordered, tuple(waits), ends, tuple(busy), int(last[0]))
 
 

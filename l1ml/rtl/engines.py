@@ -228,7 +228,8 @@ class _Printer:
         valid, start, _ = names[0]
         kinds = [node.program.type_of(t) for _, t in node.program.outputs]
         buses = [n[2] for n, s in zip(names, node.inputs, strict=True) if self.network.streams[s].bits]
-        data = "{" + ", ".join(reversed(buses)) + "}" if len(buses) > 1 else buses[0]
+        # An operand that is always zero has no bits: a body whose operands all are has a dummy input.
+        data = "{" + ", ".join(reversed(buses)) + "}" if len(buses) > 1 else next(iter(buses), "1'b0")
         if number in self.pipes:
             own, width = f"n{number}", sum(max(1, k.at(i).width) for k in kinds for i in range(k.size))
             yield from parts.signals(own, width)

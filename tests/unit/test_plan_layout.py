@@ -192,3 +192,13 @@ def test_types_that_differ_by_element_are_kept(name: str) -> None:
             made = lay_out(of, raster, Choices(lanes=lanes)).emulate(given)
             for out, right in zip(made, expected, strict=True):
                 assert np.array_equal(out.reshape(right.shape), right), f"{raster}, split {lanes}"
+
+
+@pytest.mark.parametrize("name", ["plain_between", "pooling"])
+def test_streams_that_nobody_reads_have_no_times(name: str) -> None:
+    """Elements that are the same in every event leave their streams without a reader."""
+    of = hgq_vectors.program(hgq_vectors.VECTORS / "hgq2" / f"{name}.keras")
+    net = lay_out(of, WHOLE, Choices(lanes=1))
+    timed = time_network(net, np.arange(1), lambda body: Depth(1), 64)
+    assert len(timed.times) == len(net.streams)
+    assert all(len(timed.times[s]) for s in net.outputs)
