@@ -113,8 +113,8 @@ def package_text(module: str, package: str, digest: str, constants: Sequence[tup
 
 
 def input_width(pipe: Pipeline) -> int:
-    """Return the bits of ``data_i``."""
-    return sum(kind.width for kind in pipe.flow.inputs)
+    """Return the bits of ``data_i``; where all inputs are always zero it still takes one."""
+    return max(1, sum(kind.width for kind in pipe.flow.inputs))
 
 
 def output_width(pipe: Pipeline) -> int:
@@ -281,6 +281,8 @@ class _Printer:
             elif kind.width:  # what is always zero has no bits
                 idle.append(f"data_i[{low + kind.width - 1}:{low}]")
             low += kind.width
+        if low == 0:
+            idle.append("data_i")
         if idle:
             yield ""
             yield "  // Input bits that decide nothing."

@@ -51,6 +51,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm, unrolled": ("lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"strategy": "latency"}}}}),
     "gru, backwards": ("gru backwards", {"plan": {"lanes": 1}}),
     "lstm, every step": ("lstm sequences", {"plan": {"lanes": 1}}),
+    "a layer of zeros": ("dead layer", {"plan": {"lanes": 1, "layers": {"dead": {"reuse_factor": 3}}}}),
     "cropped and upsampled": ("cropped", {"plan": {"lanes": 1}}),
     "edges of a graph": ("edge conv", {"plan": {"lanes": 1, "interval": 18}}),
     "edges of a graph, three at a time": ("edge conv", {"plan": {"lanes": 1, "interval": 6}}),

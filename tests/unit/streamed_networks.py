@@ -176,6 +176,20 @@ def last_step() -> model.Model:
     return m.done()
 
 
+def dead_layer() -> model.Model:
+    """A layer whose weights and biases are all zero, with other layers behind it, beside a live one."""
+    m = Maker(6, 3, seed=37)
+    live = m.dense(3, 2)
+    m.add(model.Dense("dead", ("x",), np.zeros((3, 2)), np.zeros(2)))
+    m.dense(2, 2)
+    m.act(SIGNED)
+    m.add(model.Merge("add", (live, m.last), "add"))
+    m.act()
+    m.flatten(12)
+    m.dense(12, 2)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -187,6 +201,7 @@ NETWORKS = {
     "dense": (dense(), (1, 1)),
     "cropped": (cropped(), (8, 9)),
     "last step": (last_step(), (1, 9)),
+    "dead layer": (dead_layer(), (1, 6)),
     "edge conv": (graphs.edge_conv(), (1, 6)),
     "interaction": (graphs.interaction(), (1, 4)),
     "adjacency": (graphs.adjacency(), (1, 5)),
