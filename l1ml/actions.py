@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from l1ml import sources, streamed
+from l1ml import flow, planned, sources, streamed
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
@@ -247,7 +247,9 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
         )
     text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
     if front:
-        points = streamed.front(project.program, project.config, LinkLayout.from_dict(manifest["link"]))
+        config = flow.with_link_clock(streamed.with_interface(project.config))
+        layout, raster = LinkLayout.from_dict(manifest["link"]), planned.raster_of(manifest["choices"])
+        points = streamed.front(project.program, config, layout, raster)
         here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
         drawn = plan_report.draw(points, here, _reports(project))
         text += f"\n\n{plan_report.front_text(points)}\n\n{drawn}"

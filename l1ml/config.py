@@ -77,8 +77,10 @@ class ProjectConfig:
             positions and clocks of an event, ``none`` only the emulator; ``auto`` takes ``parallel`` where the
             network is small enough, else ``streamed``.
         plan: how events are streamed: ``lanes`` (positions per beat of the input), ``interval`` (clocks between two
-            events, where the link would allow more) and, per layer under ``layers``, ``reuse_factor`` or ``strategy``,
-            ``multiplier``, ``weights`` and ``reloadable``; what is not given is planned.
+            events, where the link would allow more), ``spare`` (the resource to save: ``lut``, ``ff``, ``dsp`` or
+            ``bram``; else the summed shares of the part are least) and, per layer under ``layers``,
+            ``reuse_factor`` or ``strategy``, ``multiplier``, ``weights`` and ``reloadable``; what is not given is
+            planned.
         strict: True refuses a network in which a real-valued layer (a normalization without a quantizer) feeds
             another one; False rounds its result as finely as float32 does and notes that as an approximation.
         keep_softmax: True refuses to drop a final softmax (its exact form needs quantized tables).
@@ -208,6 +210,8 @@ def _reloadable(value: object) -> bool | str:
     return value if isinstance(value, bool) else checks.plain_type(value)
 
 
+SPARES = ("lut", "ff", "dsp", "bram")
+"""Resources that the user may be short of."""
 MULTIPLIERS = ("auto", "lut", "dsp")
 MEMORIES = ("auto", "lut_rom", "block_rom")
 """What multiplies in a folded product, and where its weights lie."""
@@ -220,6 +224,7 @@ def _strategy(value: object) -> str:
 _plan = checks.keyed({
     "lanes": checks.whole(1, 4096),
     "interval": checks.whole(1, 1 << 20),
+    "spare": checks.one_of(SPARES),
     "layers": checks.by_name(checks.keyed({
         "reuse_factor": checks.whole(1, 1 << 20), "strategy": _strategy, "multiplier": checks.one_of(MULTIPLIERS),
         "weights": checks.one_of(MEMORIES), "reloadable": _reloadable,

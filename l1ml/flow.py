@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from l1ml import frontends, preprocess, streamed
+from l1ml import frontends, planned, preprocess, streamed
 from l1ml.calibration import calibrate, suggest
 from l1ml.config import ProjectConfig, default_mapping
 from l1ml.dataflow.program import Dataflow
@@ -24,6 +24,7 @@ from l1ml.graph import build
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
+from l1ml.hardware import hardware_of
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
@@ -68,11 +69,15 @@ def convert(
     if prepare is not None:
         config = replace(config, input_type=given)
     texts = {"network.json": program.dumps(), **calibrated.files(program)}
-    kind, reason = hardware_of(program, config)
-    if kind == "none":
-        return _without_hardware(program, texts, model, config, output_dir, reason)
-    if kind == "streamed":
-        return _streamed(program, texts, model, config, output_dir)
+    wanted = hardware_of(program, config)
+    if wanted.kind == "none":
+        return _without_hardware(program, texts, model, config, output_dir, wanted.reason)
+    if wanted.kind == "streamed":
+        try:
+            return _streamed(program, texts, model, config, output_dir)
+        except TimingError:
+            if not wanted.otherwise:
+                raise
     options, config = config, settled(config)
     flow = lower(program)
     pipe = schedule(flow, config)
@@ -142,9 +147,9 @@ def _streamed(
     config = with_link_clock(streamed.with_interface(options))
     ins, outs = elements(program)
     block = streamed.plan(program, config, ins, outs)
-    kinds, outputs = streamed.output_types(block, program), None
+    kinds, outputs = planned.output_types(block, program), None
     if kinds is not None:  # weights to come may give wider results than those of today
-        program = streamed.on_grids(program, kinds)
+        program = planned.on_grids(program, kinds)
         outputs = [
             program.type_of(t) if k is None else k for k, (_, t) in zip(kinds, program.outputs, strict=True)
         ]
@@ -178,7 +183,7 @@ def _streamed(
         latency=block.latency,
         interval=timed.interval,
         pipes=block.pipes,
-        plan=streamed.describe(block),
+        plan=planned.describe(block),
         estimate={**block.plan.total.to_dict(), "method": estimate.METHOD},
         target=_target(config, layout, family_of(config.part, block.plan.total.lut).name),
         rtl_digest=project.digest(files),
@@ -186,9 +191,8 @@ def _streamed(
         tools=tool_versions(),
         softmax=frozenset(softmax_outputs(model)),
         outputs=outputs,
-        weights=None
-        if memories is None
-        else {**memories.to_dict(), "choices": streamed.choices(block, kinds)},
+        choices=planned.choices(block, kinds),
+        weights=None if memories is None else memories.to_dict(),
     )
     written = {**files, **_constraints(top, config, layout, files), **texts}
     if memories is not None:
@@ -212,32 +216,6 @@ def read(source: Any, config: ProjectConfig, prepare: preprocess.Function | None
             fix="give it: l1ml convert --preprocess FILE.py:FUNCTION, or convert(..., preprocess=function)",
         )
     return model
-
-
-def hardware_of(program: TensorProgram, config: ProjectConfig) -> tuple[str, str]:
-    """Return ``parallel``, ``streamed`` or ``none``, and why.
-
-    Raises:
-        ModelError: the user insists on a parallel block that cannot be built.
-        ConfigError: what is asked for has no engines, and needs them.
-    """
-    loaded = [name for name, given in config.plan.get("layers", {}).items() if given.get("reloadable")]
-    if loaded and config.hardware in ("none", "parallel"):
-        raise ConfigError(
-            f"reloadable weights need engines, and hardware: {config.hardware} has none",
-            where=("plan", "layers", loaded[0]),
-            fix="set hardware: streamed, or leave reloadable out",
-        )
-    if config.hardware == "none":
-        return "none", "hardware: none was asked for"
-    reason = emulator_only.too_large(program)
-    if config.hardware == "parallel" and reason is not None:
-        raise ModelError(
-            reason, where=("hardware",), fix="set hardware: streamed, or none for the emulator only"
-        )
-    if config.hardware == "streamed" or config.plan or reason is not None:
-        return "streamed", reason or "asked for"
-    return "parallel", ""
 
 
 def settled(config: ProjectConfig) -> ProjectConfig:

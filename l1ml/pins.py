@@ -13,11 +13,12 @@ from l1ml.types.fixed import FixedType
 def pins(config: ProjectConfig) -> dict[str, int]:
     """Return the clocks per beat that the user asks for, by layer.
 
-    ``strategy: latency`` and ``distributed_arithmetic`` mean all products at once, as in hls4ml; ``resource`` folds by
-    the reuse factor.  A product at once that asks for multipliers or a memory is a Fold of one clock.
+    ``strategy: latency`` means all products at once unless a reuse factor says otherwise, as in hls4ml;
+    ``distributed_arithmetic`` always does; ``resource`` folds by the reuse factor, or leaves it to the plan.
+    A product at once that asks for multipliers or a memory is a Fold of one clock.
 
     Raises:
-        ConfigError: shifts and adds have neither multipliers nor a memory.
+        ConfigError: shifts and adds have neither multipliers nor a memory, and cannot be shared.
     """
     found, asked = {}, makings(config)
     for layer, given in config.plan.get("layers", {}).items():
@@ -29,7 +30,13 @@ def pins(config: ProjectConfig) -> dict[str, int]:
                 where=("plan", "layers", layer),
                 fix="leave out multiplier and weights, or take strategy: resource",
             )
-        if strategy in ("latency", "distributed_arithmetic") or reuse == 1:
+        if strategy == "distributed_arithmetic" and (reuse or 1) > 1:
+            raise ConfigError(
+                f"distributed_arithmetic builds all products at once, and reuse_factor: {reuse} shares them",
+                where=("plan", "layers", layer),
+                fix="leave reuse_factor out, or take strategy: resource",
+            )
+        if reuse == 1 or (reuse is None and strategy in ("latency", "distributed_arithmetic")):
             found[layer] = 1 if folded else PARALLEL
         elif reuse is not None:
             found[layer] = reuse

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l1ml import flow, streamed
+from l1ml import flow, planned, streamed
 from l1ml.calibration import calibrate
 from l1ml.config import ProjectConfig, read_yaml
 from l1ml.errors import ConfigError, DataError, L1mlError
@@ -25,7 +25,6 @@ from l1ml.plan.choose import choices
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.streamer import lay_out
-from l1ml.plan.streams import Raster
 from l1ml.rtl.project import CONFIG
 from l1ml.rtl.reload import AddressMap, folds
 
@@ -62,16 +61,17 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
             fix="set reloadable: true for a layer under plan.layers, and convert again",
         )
     found = AddressMap.from_dict(facts)
-    first, record = laid_out(project, facts["choices"])
+    chosen = project.manifest["choices"]
+    first, record = laid_out(project)
     if _ports(program) != _ports(project.program):
         raise ConfigError(
             "the model has other inputs or outputs than the block",
             fix="give a model of the same architecture",
         )
-    if facts["choices"]["outputs"] is not None:
-        program = streamed.on_grids(program, [_kind(data) for data in facts["choices"]["outputs"]])
+    if chosen["outputs"] is not None:
+        program = planned.on_grids(program, [_kind(data) for data in chosen["outputs"]])
     try:
-        second = lay_out(program, raster_of(facts["choices"]), Again(program, record, first))
+        second = lay_out(program, planned.raster_of(chosen), Again(program, record, first))
     except L1mlError as error:
         raise ConfigError(
             f"the model does not fit the block: {error.what}", where=error.where, fix=error.fix
@@ -114,23 +114,19 @@ def _kind(data: dict[str, Any] | None) -> TensorType | None:
     )
 
 
-def raster_of(chosen: dict[str, Any]) -> Raster:
-    """Return how the input of a block arrives."""
-    return Raster(*(int(n) for n in chosen["raster"]))
-
-
-def laid_out(project: Project, chosen: dict[str, Any]) -> tuple[EngineNetwork, Recorded]:
+def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
     """Return the engines of the project, laid out once more, and the choices behind them."""
+    chosen = project.manifest["choices"]
     config = streamed.with_interface(ProjectConfig.from_mapping(read_yaml(project.root / CONFIG)))
     config = flow.with_link_clock(config)
     goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
     slices, split = ({int(k): int(n) for k, n in chosen[key].items()} for key in ("slices", "split"))
     record = Recorded(choices(project.program, goal, slices, split))
-    network = lay_out(project.program, raster_of(chosen), record)
-    planned = [node.get("parameters") for node in project.manifest["plan"]]
+    network = lay_out(project.program, planned.raster_of(chosen), record)
+    wanted = [node.get("parameters") for node in project.manifest["plan"]]
     made = [node.engine.parameters() if isinstance(node, EngineNode) else None for node in network.nodes]
-    pairs = zip(network.nodes, planned, made, strict=len(planned) == len(made))
-    if len(planned) != len(made) or any(a != b for n, a, b in pairs if isinstance(n, EngineNode)):
+    pairs = zip(network.nodes, wanted, made, strict=len(wanted) == len(made))
+    if len(wanted) != len(made) or any(a != b for n, a, b in pairs if isinstance(n, EngineNode)):
         raise DataError(
             "the project was made by another version, or its files were changed",
             where=(str(project.root),),

@@ -15,10 +15,8 @@ import numpy as np
 
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, InterfaceError, TimingError
-from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.primitives.move import Concat, Move
-from l1ml.graph.program import TensorProgram, TensorStep
-from l1ml.graph.tensor import TensorType
+from l1ml.graph.program import TensorProgram
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
@@ -26,13 +24,11 @@ from l1ml.lowering.lower import lower
 from l1ml.pins import makings, pins
 from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
-from l1ml.plan.fold import FoldEngine
-from l1ml.plan.network import EngineNode, MapNode
+from l1ml.plan.price import Price
 from l1ml.plan.streams import WHOLE, Raster
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate
-from l1ml.types.fixed import Overflow, Rounding
 from l1ml.types.timing import Clock, Latency
 
 MAX_LANES = 64
@@ -188,7 +184,8 @@ def _planned(
     try:
         made = planner.plan()
     except TimingError:
-        if config.tmux is not None or planner.needed is None or planner.needed <= layout.link_cycles:
+        fixed = config.tmux is not None or "interval" in config.plan
+        if fixed or planner.needed is None or planner.needed <= layout.link_cycles:
             raise
         layout = _slower(config, raster, ins, outs, planner.needed)
         made = _planner(program, config, raster, layout, workshop).plan()
@@ -210,7 +207,8 @@ def _planner(
 
 def goal(config: ProjectConfig, interval: int, latency: int | None) -> Goal:
     """Return what a plan must keep, for clocks between two events and clocks of latency."""
-    return Goal(interval, latency, config.part, 1e3 / config.clock_mhz, pins(config), makings(config))
+    price = Price(config.part, config.plan.get("spare", ""))
+    return Goal(interval, latency, price, 1e3 / config.clock_mhz, pins(config), makings(config))
 
 
 def _slower(
@@ -275,19 +273,18 @@ def _with_interval(layout: LinkLayout, wanted: int, frame: spec.FrameRule) -> Li
     return replace(layout, link_cycles=wanted)
 
 
-def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> list[dict[str, float]]:
+def front(
+    program: TensorProgram, config: ProjectConfig, layout: LinkLayout, raster: Raster
+) -> list[dict[str, float]]:
     """Return what the block costs at other latencies, on the same link at the same interval, fastest first.
 
     Args:
         program: the typed network.
-        config: the options of the project.
+        config: the options of the project, with the clock of its link.
         layout: its link.
+        raster: how its input arrives.
     """
     config = replace(with_interface(config), latency_budget_ns=None)
-    beats = max(1, layout.beat_count)
-    raster = WHOLE
-    if beats > 1:
-        raster = next(r for r in rasters(program.inputs[0].shape, MAX_LANES) if r.beats == beats)
     workshop = Workshop(config)
     planner = _planner(program, config, raster, layout, workshop)
     around = layout.collect_cycles + layout.emit_cycles
@@ -304,84 +301,3 @@ def front(program: TensorProgram, config: ProjectConfig, layout: LinkLayout) -> 
 def with_interface(config: ProjectConfig) -> ProjectConfig:
     """Return the options with the link that suits a streamed event where none is asked for."""
     return replace(config, interface="axis") if config.interface == "auto" else config
-
-
-def output_types(block: Streamed, program: TensorProgram) -> list[TensorType | None] | None:
-    """Return the types of the outputs that are not those of the network in hardware; None where all are.
-
-    They differ where an output comes from weights that can be replaced.
-    """
-    network = block.plan.timed.network
-    if not any(isinstance(n, EngineNode) and getattr(n.engine, "reloadable", False) for n in network.nodes):
-        return None
-    given = [program.type_of(tensor) for _, tensor in program.outputs]
-    made = [network.streams[s].type.reshaped(t.shape) for s, t in zip(network.outputs, given, strict=True)]
-    names = ("lo", "hi", "frac")
-    same = [
-        all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
-        for a, b in zip(given, made, strict=True)
-    ]
-    return None if all(same) else [None if s else kind for s, kind in zip(same, made, strict=True)]
-
-
-def on_grids(program: TensorProgram, kinds: Sequence[TensorType | None]) -> TensorProgram:
-    """Return a network whose outputs are on the grids of some types, which hold them; None leaves one as it is."""
-    steps, outputs = list(program.steps), []
-    for (name, tensor), kind in zip(program.outputs, kinds, strict=True):
-        if kind is None:
-            outputs.append((name, tensor))
-            continue
-        op = Requantize(kind.lo, kind.hi, kind.frac, Rounding.TRN, Overflow.SAT)
-        steps.append(TensorStep(op, (tensor,), name, op.infer(program.type_of(tensor))))
-        outputs.append((name, len(program.inputs) + len(steps) - 1))
-    return replace(program, steps=tuple(steps), outputs=tuple(outputs))
-
-
-def choices(block: Streamed, kinds: Sequence[TensorType | None] | None) -> dict[str, Any]:
-    """Return what the plan chose as plain data, to lay it out once more.
-
-    Args:
-        block: the planned block.
-        kinds: types of its outputs, as `output_types` gives them.
-    """
-    return {
-        "raster": [block.raster.rows, block.raster.columns, block.raster.lanes],
-        "slices": {str(step): n for step, n in block.plan.slices.items()},
-        "split": {str(step): n for step, n in block.plan.split.items()},
-        "outputs": None if kinds is None else [None if kind is None else _plain(kind) for kind in kinds],
-    }
-
-
-def _plain(kind: TensorType) -> dict[str, Any]:
-    return {"shape": list(kind.shape), **{n: getattr(kind, n).ravel().tolist() for n in ("lo", "hi", "frac")}}
-
-
-def describe(block: Streamed) -> list[dict[str, Any]]:
-    """Return the plan as plain data, engine by engine, for ``manifest.json``."""
-    timed = block.plan.timed
-    out = []
-    for number, node in enumerate(timed.network.nodes):
-        times = timed.times[node.outputs[0]]
-        made = node.engine if isinstance(node, EngineNode) else timed.scans.get(number)
-        engine = "map" if made is None else made.MODULE.removeprefix("l1ml_")
-        layers = list(node.layers) if isinstance(node, MapNode) else [node.layer]
-        used = block.plan.parts[number]
-        entry: dict[str, Any] = {
-            "engine": engine if engine != "map" or number in block.pipes else "wires",
-            "layers": layers,
-            "out": [str(timed.network.streams[s]) for s in node.outputs],
-            "first_cycle": int(times[0]),
-            "last_cycle": int(times[-1]),
-            "busy_cycles": timed.busy[number],
-            "stages": block.pipes[number].stages if number in block.pipes else 0,
-            "resources": used.to_dict(),
-        }
-        if made is not None:
-            entry["parameters"] = made.parameters()
-        paces = [wait.pace for wait in timed.waits[number] if wait.pace is not None]
-        if paces:
-            entry["pace"] = paces[0].parameters()
-        if isinstance(made, FoldEngine):
-            entry |= {"multiplier": made.multiplier, "weights": made.memory()}
-        out.append(entry)
-    return out

@@ -20,6 +20,7 @@ from l1ml.plan import cost
 from l1ml.plan.cost import Resources
 from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode, MapNode, Node
+from l1ml.plan.price import Price
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
@@ -40,7 +41,7 @@ class Goal:
     Args:
         interval: clocks between two events.
         latency: clocks of the core from the first beat to the output, None for no limit.
-        part: FPGA, for what is scarce.
+        price: what resources are worth.
         period_ns: of the clock.
         pins: slices per layer that the user asks for; `PARALLEL` for all at once.
         makings: how a layer's product is made, where the user says so.
@@ -48,14 +49,14 @@ class Goal:
 
     interval: int
     latency: int | None
-    part: str
+    price: Price
     period_ns: float
     pins: Mapping[str, int] = field(default_factory=dict)
     makings: Mapping[str, Making] = field(default_factory=dict)
 
     def making(self, layer: str) -> Making:
         """Return how the products of a layer are made."""
-        return replace(self.makings.get(layer, Making()), part=self.part, period_ns=self.period_ns)
+        return replace(self.makings.get(layer, Making()), price=self.price, period_ns=self.period_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,6 @@ class Planner:
     ) -> None:
         self.program, self.raster, self.arrivals, self.goal = program, raster, arrivals, goal
         self.measure, self.resources = measure, resources
-        self.have = cost.of_part(goal.part)
         self.tried: dict[tuple[tuple[tuple[int, int], ...], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
         self.why: TimingError | ConfigError | None = None
@@ -188,8 +188,8 @@ class Planner:
         while (better := self._step(found[-1], split)) is not None:
             found.append(better)
         kept: list[Plan] = []
-        for plan in sorted(found, key=lambda p: (p.timed.latency, cost.weight(p.total, self.have))):
-            if not kept or cost.weight(plan.total, self.have) < cost.weight(kept[-1].total, self.have):
+        for plan in sorted(found, key=lambda p: (p.timed.latency, self.goal.price.of(p.total))):
+            if not kept or self.goal.price.of(plan.total) < self.goal.price.of(kept[-1].total):
                 kept.append(plan)
         return kept
 
@@ -263,9 +263,16 @@ class Planner:
             if layer not in sizes and (layer in loops or layer not in self.goal.pins)
         ]
         problems += [
-            f"{layer}: a reuse factor of {slices}, but a beat has {sizes[layer]} inputs; at most {sizes[layer]}"
+            f"{layer}: a reuse factor of {slices}, but the time steps of a recurrent layer share one cell as a whole; "
+            "leave it out, or unroll the layer by strategy: latency"
             for layer, slices in self.goal.pins.items()
-            if slices > sizes.get(layer, slices)
+            if layer in loops and layer not in sizes and slices > 1
+        ]
+        problems += [
+            f"{layer}: a reuse factor of {slices} does not divide its {sizes[layer]} inputs per beat; "
+            f"the nearest that do are {_nearest_slices(sizes[layer], slices)}"
+            for layer, slices in self.goal.pins.items()
+            if layer in sizes and slices > 1 and not _divides(sizes[layer], slices)
         ]
         if problems:
             raise ConfigError(
@@ -285,12 +292,12 @@ class Planner:
     def _step(self, plan: Plan, split: Mapping[int, int]) -> Plan | None:
         """Return the plan with one product shared more that saves most per clock, None where nothing is saved."""
         best: tuple[float, int, Plan] | None = None
-        weight = cost.weight(plan.total, self.have)
+        weight = self.goal.price.of(plan.total)
         for number, slices in enumerate(self._neighbours(plan)):
             made = self._made(slices, split)
             if made is None or (self.goal.latency is not None and made.timed.latency > self.goal.latency):
                 continue
-            saved = weight - cost.weight(made.total, self.have)
+            saved = weight - self.goal.price.of(made.total)
             if saved <= 1e-9:
                 continue
             later = max(made.timed.latency - plan.timed.latency, 0)
@@ -341,6 +348,17 @@ class Planner:
         parts.append(_of_waits(timed))
         used = {step: slices.get(step, PARALLEL) for step in chosen.products}
         return Plan(timed, used, dict(split), tuple(parts))
+
+
+def _divides(inputs: int, slices: int) -> bool:
+    """Tell whether some number of inputs per clock takes just these clocks; the last one may take fewer."""
+    return slices <= inputs and -(-inputs // -(-inputs // slices)) == slices
+
+
+def _nearest_slices(inputs: int, slices: int) -> str:
+    fit = [n for n in range(1, inputs + 1) if _divides(inputs, n)]
+    below, above = [n for n in fit if n < slices], [n for n in fit if n > slices]
+    return " and ".join(str(n) for n in (*below[-1:], *above[:1]))
 
 
 def _named(node: Node) -> str:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What engines cost, by formulas made for comparing plans; `docs/streams.md` sets them beside Yosys.
-
-The weighted cost is the share of the part that a block takes, summed over its kinds of resources: what the part has
-least of counts most.
-"""
+"""What engines cost, by formulas made for comparing plans; `docs/streams.md` sets them beside Yosys."""
 
 from __future__ import annotations
 
@@ -50,30 +46,18 @@ class Resources:
         return {"lut": self.lut, "ff": self.ff, "dsp": self.dsp, "bram": self.bram}
 
 
-PARTS = {
-    "xcvu13p": Resources(1_728_000, 3_456_000, 12_288, 2_688),
-    "xcvu9p": Resources(1_182_240, 2_364_480, 6_840, 2_160),
-    "xcvu7p": Resources(788_160, 1_576_320, 4_560, 1_440),
-    "xcku115": Resources(663_360, 1_326_720, 5_520, 2_160),
-    "xcku15p": Resources(522_720, 1_045_440, 1_968, 984),
-    "xc7vx690t": Resources(433_200, 866_400, 3_600, 1_470),
-}
-"""What a part has, by the beginning of its name; Xilinx DS890, DS180."""
-
-
-def of_part(part: str) -> Resources:
-    """Return what a part has; of one that is not listed, what a VU9P has."""
-    return next((have for name, have in PARTS.items() if part.lower().startswith(name)), PARTS["xcvu9p"])
-
-
-def weight(used: Resources, have: Resources) -> float:
-    """Return the summed shares of a part."""
-    return used.lut / have.lut + used.ff / have.ff + used.dsp / have.dsp + used.bram / have.bram
-
-
 @singledispatch
 def of_engine(engine: object) -> Resources:
-    """Return what an engine takes."""
+    """Return what an engine takes.
+
+    Raises:
+        TypeError: no formula is registered for it.
+    """
+    raise TypeError(f"no cost is known of {type(engine).__name__}: register one in l1ml/plan/cost.py")
+
+
+@of_engine.register
+def _nothing(engine: None) -> Resources:
     return Resources()
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from l1ml.errors import ConfigError
 from l1ml.plan import cost
 from l1ml.plan.fold import FoldEngine
+from l1ml.plan.price import Price
 
 AUTO = "auto"
 
@@ -31,12 +32,12 @@ class Reload:
 
 @dataclass(frozen=True)
 class Making:
-    """What is asked for one layer; `AUTO` takes the least share of the part.
+    """What is asked for one layer; `AUTO` takes what costs least.
 
     Args:
         multiplier: ``lut`` or ``dsp``.
         memory: of the weights, ``lut_rom`` or ``block_rom``.
-        part: FPGA, for what is scarce.
+        price: what resources are worth.
         period_ns: of the clock; engines take their registers by it.
         reload: what can be loaded into it; None for weights that stay.
     """
@@ -44,7 +45,7 @@ class Making:
     multiplier: str = AUTO
     memory: str = AUTO
     reload: Reload | None = None
-    part: str = ""
+    price: Price = field(default_factory=Price)
     period_ns: float = 5.0
 
     @property
@@ -75,10 +76,9 @@ class Making:
             )
         styles = ("lut", "dsp") if self.multiplier == AUTO else (self.multiplier,)
         roms = ("lut", "block") if self.memory == AUTO else (self.memory.removesuffix("_rom"),)
-        have = cost.of_part(self.part)
         fits = [style for style in styles if style == "lut" or self.multiplier != AUTO or _suits_dsp(engine)]
         ways = [(style, rom) for style in fits for rom in roms]
-        style, rom = min(ways, key=lambda way: cost.weight(cost.of_fold(engine, *way), have))
+        style, rom = min(ways, key=lambda way: self.price.of(cost.of_fold(engine, *way)))
         multiplier_stages, tree_stages = registers(self.period_ns, engine.per_clock, style, rom)
         return replace(
             engine, style=style, rom=rom, multiplier_stages=multiplier_stages, tree_stages=tree_stages

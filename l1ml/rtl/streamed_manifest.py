@@ -33,6 +33,7 @@ class Facts:
         interval: least clocks between two events at the core.
         pipes: pipelined Maps by number of their node.
         plan: engine by engine, plain data.
+        choices: what the plan chose, to lay it out once more.
         estimate: resources of the whole core.
         target: part, clock, TMUX and interface.
         rtl_digest: SHA-256 over the HDL files.
@@ -40,7 +41,7 @@ class Facts:
         tools: versions of the tools that shaped the result.
         softmax: names of outputs whose softmax was left out.
         outputs: types of the outputs in hardware; None for those of the network.
-        weights: what can be replaced, and what the plan chose, to find the words of other weights; None for nothing.
+        weights: what can be replaced; None for nothing.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Facts:
     interval: int
     pipes: Mapping[int, Pipeline]
     plan: Sequence[Mapping[str, Any]]
+    choices: Mapping[str, Any]
     estimate: Mapping[str, Any]
     target: Mapping[str, Any]
     rtl_digest: str
@@ -96,6 +98,7 @@ def build(facts: Facts) -> dict[str, Any]:
             "grid_cycles": _grid(facts.plan),
         },
         "plan": list(facts.plan),
+        "choices": dict(facts.choices),
         **({} if facts.weights is None else {"weights": dict(facts.weights)}),
         "inputs": inputs,
         "outputs": outputs,

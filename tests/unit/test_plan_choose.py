@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l1ml import flow, streamed
+from l1ml import flow, planned, streamed
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
 from l1ml.plan.choose import PARALLEL
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.making import Making, registers
 from l1ml.plan.network import EngineNode
+from l1ml.plan.price import Price
 from l1ml.streamed import Streamed
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -62,7 +63,7 @@ def test_a_plan_changes_no_code(name: str, options: dict[str, Any]) -> None:
 def test_slower_is_never_more() -> None:
     block = plan("cnn", plan={"lanes": 1})
     config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, "plan": {"lanes": 1}})
-    points = streamed.front(PROGRAMS["cnn"], config, block.layout)
+    points = streamed.front(PROGRAMS["cnn"], config, block.layout, block.raster)
     assert len(points) >= 2
     for fast, slow in itertools.pairwise(points):
         assert fast["cycles"] < slow["cycles"]
@@ -102,7 +103,7 @@ def test_multipliers_and_memories_are_those_asked_for() -> None:
     assert made(multiplier="dsp", reuse_factor=1).slices == 1  # a Fold all the same
     for given, memory in (({"multiplier": "lut"}, "lut_rom"), ({"weights": "block_rom"}, "block_rom")):
         block = plan("deep sets", plan={"interval": 20, "layers": {"fc9": given}}, interface="axis")
-        entry = next(e for e in streamed.describe(block) if e["layers"] == ["fc9"] and e["engine"] == "fold")
+        entry = next(e for e in planned.describe(block) if e["layers"] == ["fc9"] and e["engine"] == "fold")
         assert (entry["multiplier"], entry["weights"]["memory"]) == ("lut", memory)
 
 
@@ -120,8 +121,19 @@ def test_multipliers_and_memories_are_those_asked_for() -> None:
 def test_what_is_scarce_decides(part: str, bits: int, words: int, way: tuple[str, str]) -> None:
     weights = np.random.default_rng(1).integers(-1 << bits - 1, 1 << bits - 1, (1, words, 12))
     least = FoldEngine.least_acc_bits(weights, bits, True)
-    engine = Making(part=part).made(FoldEngine(weights, bits, True, bits, least, 1))
+    engine = Making(price=Price(part)).made(FoldEngine(weights, bits, True, bits, least, 1))
     assert (engine.style, engine.rom) == way
+
+
+def test_what_the_user_spares_counts_most() -> None:
+    found = {kind: plan("cnn", plan={"lanes": 1, "spare": kind}).plan.total for kind in ("lut", "dsp")}
+    assert found["lut"].lut < found["dsp"].lut
+    assert found["lut"].dsp > found["dsp"].dsp == 0
+
+
+def test_a_latency_strategy_may_share() -> None:
+    given = {"strategy": "latency", "reuse_factor": 3}  # hls4ml honours the factor there, too
+    assert folds(plan("cnn", plan={"lanes": 1, "layers": {"fc9": given}}))["fc9"] == 3
 
 
 def test_a_slow_multiplier_or_memory_gets_registers() -> None:
@@ -196,7 +208,27 @@ def test_clock_and_tmux_plan_again() -> None:
         ),
         (
             "cnn", {"plan": {"layers": {"fc9": {"reuse_factor": 50}}}}, ConfigError,
-            ("fc9: a reuse factor of 50, but a beat has 6 inputs",),
+            ("fc9: a reuse factor of 50 does not divide its 6 inputs per beat; the nearest that do are 6",),
+        ),
+        (
+            "cnn", {"plan": {"lanes": 1, "layers": {"conv4": {"reuse_factor": 7}}}}, ConfigError,
+            ("conv4: a reuse factor of 7 does not divide its 12 inputs per beat; the nearest that do are 6 and 12",),
+        ),
+        (
+            "cnn", {"plan": {"layers": {"fc9": {"reuse_factor": 3, "strategy": "distributed_arithmetic"}}}},
+            ConfigError, ("builds all products at once, and reuse_factor: 3", "fc9"),
+        ),
+        (
+            "lstm", {"plan": {"lanes": 1, "layers": {"lstm1": {"reuse_factor": 2}}}}, ConfigError,
+            ("lstm1: a reuse factor of 2", "share one cell", "strategy: latency"),
+        ),
+        (
+            "lstm", {"plan": {"lanes": 1, "interval": 7}, "links": {"word_bits": 8}}, TimingError,
+            ("an interval of 7 clocks", "a frame lasts 14"),
+        ),
+        (
+            "cnn", {"plan": {"lanes": 1, "interval": 80, "layers": {"conv1": {"reuse_factor": 2}}}}, TimingError,
+            ("conv1", "clocks per event, there are 80"),
         ),
         (
             "cnn", {"tmux": 12, "plan": {"lanes": 1, "layers": {"conv1": {"reuse_factor": 4}}}}, TimingError,

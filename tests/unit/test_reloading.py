@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l1ml import cli, convert, reloading
+from l1ml import cli, convert, planned, reloading
 from l1ml.config import write_yaml
 from l1ml.errors import ConfigError, L1mlError
 from l1ml.graph import model
@@ -73,7 +73,7 @@ def block(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def loaded(of: Project, pairs: list[tuple[int, int]]) -> EngineNetwork:
     """Return the engines of a project with what was written in their memories."""
-    network, _ = reloading.laid_out(of, of.manifest["weights"]["choices"])
+    network, _ = reloading.laid_out(of)
     memory = dict(pairs)
     assert len(memory) == len(pairs), "every address once"
     found = AddressMap.from_dict(of.manifest["weights"])
@@ -110,7 +110,7 @@ def test_what_is_written_makes_the_other_model(block: Project, other: model.Mode
     of = program(other, TYPE)
     codes = random_codes(of, 30)
     network = loaded(block, reloading.of_program(block, of))
-    raster = reloading.raster_of(block.manifest["weights"]["choices"])
+    raster = planned.raster_of(block.manifest["choices"])
     (out,) = network.emulate(beats(raster, codes[0]))
     (right,) = wanted(of, codes)
     grid = network.streams[network.outputs[0]].type.frac
@@ -121,7 +121,7 @@ def test_what_is_written_makes_the_other_model(block: Project, other: model.Mode
 def test_memories_do_not_overlap(block: Project) -> None:
     facts = block.manifest["weights"]
     found = AddressMap.from_dict(facts)
-    assert found.to_dict() == {k: v for k, v in facts.items() if k != "choices"}
+    assert found.to_dict() == facts
     ends = [(r.base, r.base + r.words * found.stride) for r in found.regions]
     assert all(low < high <= after for (low, high), (after, _) in itertools.pairwise(ends))
     assert ends[-1][1] <= 1 << found.address_bits
