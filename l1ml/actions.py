@@ -248,7 +248,10 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
     text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
     if front:
         config = flow.with_link_clock(streamed.with_interface(project.config))
-        layout, raster = LinkLayout.from_dict(manifest["link"]), planned.raster_of(manifest["choices"])
+        layout, (raster, _, _) = (
+            LinkLayout.from_dict(manifest["link"]),
+            planned.recorded(manifest, str(project.root)),
+        )
         points = streamed.front(project.program, config, layout, raster)
         here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
         drawn = plan_report.draw(points, here, _reports(project))

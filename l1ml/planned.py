@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from l1ml.errors import DataError
 from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
@@ -65,9 +66,27 @@ def choices(block: Streamed, kinds: Sequence[TensorType | None] | None) -> dict[
     }
 
 
-def raster_of(chosen: Mapping[str, Any]) -> Raster:
-    """Return how the input of a block arrives, from its recorded choices."""
-    return Raster(*(int(n) for n in chosen["raster"]))
+def recorded(manifest: Mapping[str, Any], where: str) -> tuple[Raster, dict[int, int], dict[int, int]]:
+    """Return raster, slices and splits as `choices` wrote them.
+
+    Args:
+        manifest: of a streamed project.
+        where: the project, for messages.
+
+    Raises:
+        DataError: they are no choices of a plan.
+    """
+    chosen = manifest["choices"]
+    try:
+        rows, columns, lanes = (int(n) for n in chosen["raster"])
+        slices, split = ({int(k): int(n) for k, n in chosen[key].items()} for key in ("slices", "split"))
+    except (TypeError, ValueError):
+        rows = columns = lanes = 0
+    if not 1 <= lanes <= columns or rows < 1:
+        raise DataError(
+            "choices of manifest.json are not those of a plan", where=(where,), fix="run l1ml convert again"
+        )
+    return Raster(rows, columns, lanes), slices, split
 
 
 def _plain(kind: TensorType) -> dict[str, Any]:

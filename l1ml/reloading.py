@@ -61,17 +61,18 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
             fix="set reloadable: true for a layer under plan.layers, and convert again",
         )
     found = AddressMap.from_dict(facts)
-    chosen = project.manifest["choices"]
+    kinds = project.manifest["choices"]["outputs"]
+    raster, _, _ = planned.recorded(project.manifest, str(project.root))
     first, record = laid_out(project)
     if _ports(program) != _ports(project.program):
         raise ConfigError(
             "the model has other inputs or outputs than the block",
             fix="give a model of the same architecture",
         )
-    if chosen["outputs"] is not None:
-        program = planned.on_grids(program, [_kind(data) for data in chosen["outputs"]])
+    if kinds is not None:
+        program = planned.on_grids(program, [_kind(data) for data in kinds])
     try:
-        second = lay_out(program, planned.raster_of(chosen), Again(program, record, first))
+        second = lay_out(program, raster, Again(program, record, first))
     except L1mlError as error:
         raise ConfigError(
             f"the model does not fit the block: {error.what}", where=error.where, fix=error.fix
@@ -116,13 +117,12 @@ def _kind(data: dict[str, Any] | None) -> TensorType | None:
 
 def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
     """Return the engines of the project, laid out once more, and the choices behind them."""
-    chosen = project.manifest["choices"]
+    raster, slices, split = planned.recorded(project.manifest, str(project.root))
     config = streamed.with_interface(ProjectConfig.from_mapping(read_yaml(project.root / CONFIG)))
     config = flow.with_link_clock(config)
     goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
-    slices, split = ({int(k): int(n) for k, n in chosen[key].items()} for key in ("slices", "split"))
     record = Recorded(choices(project.program, goal, slices, split))
-    network = lay_out(project.program, planned.raster_of(chosen), record)
+    network = lay_out(project.program, raster, record)
     wanted = [node.get("parameters") for node in project.manifest["plan"]]
     made = [node.engine.parameters() if isinstance(node, EngineNode) else None for node in network.nodes]
     pairs = zip(network.nodes, wanted, made, strict=len(wanted) == len(made))

@@ -59,8 +59,17 @@ def plain(manifest: Mapping[str, Any]) -> str:
         *columns([HEAD, *rows(manifest)]),
         "",
         f"together {used} by the plan's model (measure: l1ml build --synth)",
+        *_weighed(manifest),
     ]
     return "\n".join(lines)
+
+
+def _weighed(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a note where the plan weighed resources by those of another part."""
+    part, known = str(manifest["target"]["part"]), str(manifest["estimate"]["weighed_as"])
+    if part.lower().startswith(known):
+        return []
+    return [f"note: what {part} has is not listed; LUT, FF, DSP and BRAM were weighed as those of a {known}"]
 
 
 def _around(latency: Mapping[str, Any]) -> list[str]:

@@ -206,6 +206,7 @@ def test_a_damaged_manifest_is_refused(prj: l1ml.Project, damage: str) -> None:
         ({"hardware": {"kind": "none"}}, "hardware.reason is missing"),
         ({"hardware": {"kind": "streamed"}}, "plan is missing"),
         ({"plan": [{"engine": "Map"}]}, r"plan\[0\].layers is missing"),
+        ({"plan": []}, "choices is missing"),
         ({"hardware": {"kind": "asic"}}, "hardware is 'asic'"),
     ],
 )

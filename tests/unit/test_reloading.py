@@ -15,7 +15,7 @@ import pytest
 
 from l1ml import cli, convert, planned, reloading
 from l1ml.config import write_yaml
-from l1ml.errors import ConfigError, L1mlError
+from l1ml.errors import ConfigError, DataError, L1mlError
 from l1ml.graph import model
 from l1ml.graph.named import Named
 from l1ml.plan.network import EngineNetwork, EngineNode
@@ -110,7 +110,7 @@ def test_what_is_written_makes_the_other_model(block: Project, other: model.Mode
     of = program(other, TYPE)
     codes = random_codes(of, 30)
     network = loaded(block, reloading.of_program(block, of))
-    raster = planned.raster_of(block.manifest["choices"])
+    raster = planned.recorded(block.manifest, "block")[0]
     (out,) = network.emulate(beats(raster, codes[0]))
     (right,) = wanted(of, codes)
     grid = network.streams[network.outputs[0]].type.frac
@@ -242,3 +242,18 @@ def test_what_cannot_be_built_is_refused(
         project(tmp_path / "project", given, {"fc5": {"reloadable": True}}, **options)
     for text in texts:
         assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raster": [1, 2]},
+        {"raster": [1, 2, 3]},
+        {"slices": {"a": 1}},
+        {"split": {"1": []}},
+        {"raster": [0, 1, 1]},
+    ],
+)
+def test_choices_that_no_plan_made_are_refused(block: Project, change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="not those of a plan"):
+        planned.recorded({"choices": block.manifest["choices"] | change}, "block")
