@@ -131,25 +131,21 @@ def plan(
         InterfaceError: the event does not fit the link.
     """
     workshop = Workshop(config)
-    reasons: list[str] = []
+    errors: list[tuple[Raster, TimingError | InterfaceError | ConfigError]] = []
     for raster in _rasters(program, config):
         try:
             return _planned(program, config, raster, ins, outs, workshop)
-        except (TimingError, InterfaceError) as error:
-            reasons.append(f"{raster}: {error.what}")
-            last = error
-        except ConfigError as error:  # a product that can be folded once a whole event is split
-            if raster.beats > 1 or raster.whole:
-                raise
-            reasons.append(f"{raster}: {error.what}")
-            last = TimingError(error.what, where=error.where, fix=error.fix)
-    if len(reasons) == 1:
-        raise last
+        except (TimingError, InterfaceError, ConfigError) as error:  # what is pinned may suit another raster
+            errors.append((raster, error))
+    first = errors[0][1]
+    if len(errors) == 1 or all(isinstance(e, ConfigError) for r, e in errors if not r.whole):
+        raise first
+    reasons = [f"{raster}: {error.what}" for raster, error in errors]
     shown = reasons if len(reasons) <= 6 else [*reasons[:3], "...", *reasons[-3:]]
     raise TimingError(
         "no way to stream this network fits:\n" + "\n".join(f"  - {text}" for text in shown),
         where=("latency_budget_ns", "tmux"),
-        fix=last.fix,
+        fix=errors[-1][1].fix,
     )
 
 

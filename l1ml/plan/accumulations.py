@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -12,13 +12,23 @@ from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorStep
 from l1ml.plan.beat import on_beats
-from l1ml.plan.folding import fold_of, reduce_of
+from l1ml.plan.folding import cuts, fold_of, reduce_of
+from l1ml.plan.making import Making
 from l1ml.plan.meetings import Meetings
 from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
 from l1ml.plan.values import Fixed, Local, Mixed, Value
 from l1ml.types.arrays import IntArray
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """How a result lies on a stream: its raster, its shape, and which axes are streamed."""
+
+    raster: Raster
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
 
 
 class Accumulations(Meetings):
@@ -101,14 +111,38 @@ class Accumulations(Meetings):
         per_clock = self.choices.fold(self.number, (op.matrix.shape[0], op.matrix.shape[1]), 1)
         if per_clock is None:
             return self._mapped_as(op, x)
-        number = self._folded(op, self._flowing(x), op.matrix[None], per_clock, x.raster)
-        return self._on_stream(number, (*x.shape[:-1], op.matrix.shape[1]), x.axes)
+        shape = (*x.shape[:-1], op.matrix.shape[1])
+        return self._folded(op, self._flowing(x), op.matrix[None], per_clock, Shaped(x.raster, shape, x.axes))
 
     def _folded(
-        self, op: p.ConstMatmul, source: int, weights: IntArray, per_clock: int, raster: Raster
-    ) -> int:
-        """Append a Fold; return the stream of its results."""
+        self, op: p.ConstMatmul, source: int, weights: IntArray, per_clock: int, result: Shaped
+    ) -> Local:
+        """Append a Fold; return its results.  One with too large a ROM becomes several, for some outputs each."""
         making = self.choices.making(self.number)
+        parts = cuts(weights, per_clock) if making.reload is None else [slice(None)]
+        made = []
+        for part in parts:
+            one = replace(op, matrix=op.matrix[:, part])
+            number = self._fold(one, source, weights[..., part], per_clock, making, result.raster)
+            shape = (*result.shape[:-1], one.matrix.shape[1])
+            made.append(self._on_stream(number, shape, result.axes))
+        if len(made) == 1:
+            return made[0]
+        body, tensors = self._joined(made)
+        last = len(body.type_of(tensors[0]).shape) - 1
+        return Local(
+            result.raster, result.shape, result.axes, body, self._added(body, p.Concat(last), tuple(tensors))
+        )
+
+    def _fold(
+        self,
+        op: p.ConstMatmul,
+        source: int,
+        weights: IntArray,
+        per_clock: int,
+        making: Making,
+        raster: Raster,
+    ) -> int:
         bias = None if making.reload is None else self._bias()
         self.reloads = self.reloads or making.reload is not None
         try:
@@ -161,8 +195,8 @@ class Accumulations(Meetings):
         at = origin.position
         np.add.at(weights, (beat[at], lane[at], origin.inner), op.matrix)
         slices = weights.reshape(beats, lanes * inner, -1)
-        number = self._folded(op, self._flowing(base), slices, per_clock, WHOLE)
-        return self._on_stream(number, (op.matrix.shape[1],), ())
+        result = Shaped(WHOLE, (op.matrix.shape[1],), ())
+        return self._folded(op, self._flowing(base), slices, per_clock, result)
 
     def _reduced(self, op: p.Reduce, x: Local) -> Local | None:
         last = len(x.shape) - 1

@@ -103,17 +103,19 @@ class Again:
 
 def _loaded(record: Recorded, network: EngineNetwork) -> list[Making]:
     """Return how every Fold was made, with the bits and grids of what can be loaded into it."""
-    nodes = [n for n in network.nodes if isinstance(n, EngineNode) and isinstance(n.engine, FoldEngine)]
+    folds = (n for n in network.nodes if isinstance(n, EngineNode) and isinstance(n.engine, FoldEngine))
+    loaded = (n for n in folds if isinstance(n.engine, FoldEngine) and n.engine.reloadable)
     out = []
-    for making, node in zip(record.makings.values(), nodes, strict=True):
-        engine = node.engine
-        assert isinstance(engine, FoldEngine)
-        frac = int(network.streams[node.outputs[0]].type.frac[0])
+    for making in record.makings.values():
         if making.reload is not None:
+            node = next(loaded)
+            engine = node.engine
+            assert isinstance(engine, FoldEngine)
             assert node.ups is not None
+            frac = int(network.streams[node.outputs[0]].type.frac[0])
             source = network.streams[node.inputs[0]].type
             inputs = int((source.frac + node.ups[: source.size]).max())
-            loaded = Reload(engine.weight_bits, frac - inputs, engine.acc_bits, frac)
-            making = replace(making, reload=loaded)
+            numbers = Reload(engine.weight_bits, frac - inputs, engine.acc_bits, frac)
+            making = replace(making, reload=numbers)
         out.append(making)
     return out

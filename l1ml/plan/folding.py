@@ -10,7 +10,7 @@ import numpy as np
 from l1ml.errors import ConfigError
 from l1ml.graph import primitives as p
 from l1ml.graph.tensor import TensorType
-from l1ml.plan.fold import FoldEngine
+from l1ml.plan.fold import ROM_BITS, FoldEngine
 from l1ml.plan.making import Making, Reload
 from l1ml.plan.network import Engine
 from l1ml.plan.reduce import ReduceEngine
@@ -84,6 +84,24 @@ def fold_of(
         per_clock=per_clock, results=results,
     )  # fmt: skip
     return Accumulating(making.made(plain), made, ups, input_bits, result_bits, drops)
+
+
+def cuts(weights: IntArray, per_clock: int) -> list[slice]:
+    """Return the outputs in as many parts as it takes for the ROM of each to be small enough for one Fold.
+
+    Args:
+        weights: (phases, inputs per beat, n_out).
+        per_clock: inputs taken per clock.
+    """
+    phases, _, outputs = weights.shape
+    kept = max(1, int(weights.any(axis=(0, 2)).sum()))
+    slices = -(-kept // min(per_clock, kept))
+    bits = max(2, _width(int(weights.min()), int(weights.max()), signed=True))
+    each = phases * slices * min(per_clock, kept) * bits
+    size = max(1, min(outputs, ROM_BITS // each))
+    parts = -(-outputs // size)
+    size = -(-outputs // parts)
+    return [slice(first, min(first + size, outputs)) for first in range(0, outputs, size)]
 
 
 def _on_grids(

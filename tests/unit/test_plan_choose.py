@@ -23,6 +23,7 @@ from l1ml.streamed import Streamed
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import program, random_codes
+from streamed_maker import Maker
 from streamed_networks import NETWORKS
 from test_plan_layout import beats, wanted
 
@@ -134,6 +135,18 @@ def test_what_the_user_spares_counts_most() -> None:
 def test_a_latency_strategy_may_share() -> None:
     given = {"strategy": "latency", "reuse_factor": 3}  # hls4ml honours the factor there, too
     assert folds(plan("cnn", plan={"lanes": 1, "layers": {"fc9": given}}))["fc9"] == 3
+
+
+def test_a_pin_that_suits_more_lanes_finds_them() -> None:
+    """Of a flattened sequence of 3 channels a beat of one position has 3 inputs, one of four has 12."""
+    m = Maker(8, 3, seed=43)
+    m.flatten(24)
+    name = m.dense(24, 4)
+    of = program(m.done(), "fixed<5,2>")
+    given = {"interface": "axis", "clock_mhz": 240.47, "plan": {"layers": {name: {"reuse_factor": 4}}}}
+    block = streamed.plan(of, ProjectConfig.from_mapping(given), *flow.elements(of))
+    assert block.raster.lanes == 4
+    assert folds(block) == {name: 4}
 
 
 def test_a_slow_multiplier_or_memory_gets_registers() -> None:

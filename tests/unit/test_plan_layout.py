@@ -11,6 +11,7 @@ import pytest
 
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import choose
+from l1ml.plan.fold import ROM_BITS, FoldEngine
 from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, ScanNode
 from l1ml.plan.streamer import lay_out
@@ -20,6 +21,7 @@ from l1ml.plan.timing import time_network
 sys.path.insert(0, str(Path(__file__).parent))
 import hgq_vectors
 from networks import program, random_codes
+from streamed_maker import SIGNED, Maker
 from streamed_networks import NETWORKS
 
 PROGRAMS = {name: program(net, "fixed<5,2>") for name, (net, _) in NETWORKS.items()}
@@ -202,3 +204,18 @@ def test_streams_that_nobody_reads_have_no_times(name: str) -> None:
     timed = time_network(net, np.arange(1), lambda body: Depth(1), 64)
     assert len(timed.times) == len(net.streams)
     assert all(len(timed.times[s]) for s in net.outputs)
+
+
+def test_a_product_with_too_many_weights_for_one_memory_gets_several() -> None:
+    m = Maker(1024, seed=41)
+    m.dense(1024, 150)
+    m.act(SIGNED)
+    of = program(m.done(), "fixed<5,2>")
+    net = lay_out(of, WHOLE, Choices(per_clock=4))
+    folds = [n.engine for n in net.nodes if isinstance(n, EngineNode) and isinstance(n.engine, FoldEngine)]
+    assert sorted(f.n_out for f in folds) == [75, 75]
+    assert all(f.words * f.word_bits <= ROM_BITS for f in folds)
+    codes = random_codes(of, 8)
+    (made,) = net.emulate(codes[0][:, None, None])
+    (right,) = wanted(of, codes)
+    assert np.array_equal(made.reshape(right.shape), right)
