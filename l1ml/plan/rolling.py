@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -33,8 +34,12 @@ WIDENINGS = 8
 """How often the types of a state may grow until they hold what the cell gives."""
 
 
+@lru_cache(maxsize=2)
 def recurrences(program: TensorProgram) -> dict[int, Recurrence]:
-    """Return the recurrent layers of a network, by the number of their first step."""
+    """Return the recurrent layers of a network, by the number of their first step.
+
+    A plan lays the same network out many times; its recurrences are found once.
+    """
     found = {}
     layers: dict[str, list[int]] = {}
     for number, step in enumerate(program.steps):
