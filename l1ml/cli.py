@@ -143,6 +143,12 @@ def _convert(args: argparse.Namespace) -> int:
     _say(
         args, f"  estimate {estimate['lut']:,.0f} LUT, {estimate['ff']:,.0f} FF (measure: l1ml build --synth)"
     )
+    if "plan" in facts:
+        from l1ml.report import plan
+
+        for note in plan.notes(facts):
+            _say(args, f"  note     {note}")
+        _say(args, f"  engines  {len(facts['plan'])} (look: l1ml plan --project {made.root})")
     _precision(args, made)
     return PASSED
 

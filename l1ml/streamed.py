@@ -197,6 +197,13 @@ def _planner(
     budget = config.latency_budget_ns
     around = layout.collect_cycles + layout.emit_cycles
     limit = None if budget is None else int(budget * config.clock_mhz / 1e3 + 1e-9) - around
+    if limit is not None and limit < 1:
+        raise TimingError(
+            f"collecting the first beat and sending the result take {around} clocks = "
+            f"{around * 1e3 / config.clock_mhz:.1f} ns, and the budget is {budget:g} ns",
+            where=("latency_budget_ns",),
+            fix="raise the budget, or take wider words or more links",
+        )
     wanted = goal(config, layout.link_cycles, limit)
     return Planner(program, raster, arrivals, wanted, workshop.measure, workshop.resources)
 

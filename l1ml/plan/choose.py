@@ -235,12 +235,14 @@ class Planner:
             raise self.why
         limit = self.goal.latency
         if limit is not None and made.timed.latency > limit:
+            shared = sorted(layer for layer, slices in self.goal.pins.items() if slices > 1)
+            lower = f"lower the reuse_factor of {', '.join(shared)}, " if shared else ""
             raise TimingError(
                 f"the fastest plan takes {made.timed.latency} clocks from the first beat, the budget leaves {limit}; "
                 f"{self._slowest(made)}",
                 where=("latency_budget_ns",),
                 fix=f"raise the budget by {(made.timed.latency - limit) * self.goal.period_ns:.0f} ns, "
-                "or take more positions per beat (plan: {lanes: ...})",
+                f"{lower}or take more positions per beat (plan: {{lanes: ...}})",
             )
         return made
 

@@ -59,17 +59,30 @@ def plain(manifest: Mapping[str, Any]) -> str:
         *columns([HEAD, *rows(manifest)]),
         "",
         f"together {used} by the plan's model (measure: l1ml build --synth)",
-        *_weighed(manifest),
+        *(f"note: {text}" for text in notes(manifest)),
     ]
     return "\n".join(lines)
 
 
-def _weighed(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a note where the plan weighed resources by those of another part."""
+def notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what the user of a streamed block should know of its plan: where events are gathered, what is guessed."""
+    out = []
+    plan = manifest["plan"]
+    for k, node in enumerate(plan):
+        if node["engine"] != "collect":
+            continue
+        shape = node["parameters"]
+        bits = shape["Rows"] * shape["Columns"] * shape["PositionBits"]
+        behind = next((n for n in plan[k + 1 :] if n["engine"] == "map"), None)
+        costs = "" if behind is None else f", {number(round(behind['resources']['lut']))} LUT"
+        out.append(
+            f"engine {k} gathers the event in front of {', '.join(node['layers'])} ({number(bits)} bits): "
+            f"what follows takes all of it at once{costs}"
+        )
     part, known = str(manifest["target"]["part"]), str(manifest["estimate"]["weighed_as"])
-    if part.lower().startswith(known):
-        return []
-    return [f"note: what {part} has is not listed; LUT, FF, DSP and BRAM were weighed as those of a {known}"]
+    if not part.lower().startswith(known):
+        out.append(f"what {part} has is not listed: LUT, FF, DSP and BRAM were weighed as those of a {known}")
+    return out
 
 
 def _around(latency: Mapping[str, Any]) -> list[str]:

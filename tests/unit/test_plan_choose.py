@@ -193,7 +193,14 @@ def test_clock_and_tmux_plan_again() -> None:
             "cnn", {"latency_budget_ns": 20.0, "plan": {"lanes": 1}}, TimingError,
             ("the fastest plan takes", "clocks from the first beat", "raise the budget by"),
         ),
-        ("cnn", {"latency_budget_ns": 1.0}, TimingError, ("no way to stream this network fits", "whole event")),
+        (
+            "cnn", {"latency_budget_ns": 20.0, "plan": {"lanes": 1, "layers": {"fc9": {"reuse_factor": 3}}}},
+            TimingError, ("the fastest plan takes", "lower the reuse_factor of fc9"),
+        ),
+        (
+            "cnn", {"latency_budget_ns": 1.0}, TimingError,
+            ("no way to stream this network fits", "whole event", "collecting the first beat and sending the result"),
+        ),
         ("cnn", {"plan": {"lanes": 99}}, TimingError, ("99 positions per beat", "possible are 1, 2, 4, 8")),
         (
             "cnn", {"plan": {"layers": {"fc8": {"reuse_factor": 2}}}}, ConfigError,

@@ -13,6 +13,7 @@ import pytest
 from l1ml import actions, cli
 from l1ml.errors import ConfigError
 from l1ml.project import Project
+from l1ml.report import plan as plan_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "rtl"))
@@ -22,8 +23,8 @@ from streamed_networks import NETWORKS
 
 def project(folder: Path, **options: Any) -> Project:
     made = Small(
-        folder, events=4, net=NETWORKS["cnn"][0], input_type="fixed<5,2>",
-        **{"interface": "axis", "clock_mhz": 240.47, **options},
+        folder, events=4, input_type="fixed<5,2>",
+        **{"net": NETWORKS["cnn"][0], "interface": "axis", "clock_mhz": 240.47, **options},
     )  # fmt: skip
     return Project.load(made.root)
 
@@ -39,7 +40,7 @@ def test_every_engine_has_a_row(block: Project, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     rows = [line.split() for line in text.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
     assert [row[1] for row in rows] == [node["engine"] for node in block.manifest["plan"]]
-    assert "note:" not in text
+    assert "not listed" not in text
 
 
 def test_the_curve_is_of_the_same_raster_and_starts_at_the_fastest(block: Project, tmp_path: Path) -> None:
@@ -71,3 +72,11 @@ def test_a_block_that_is_built_at_once_has_no_plan(tmp_path: Path) -> None:
     block = project(tmp_path / "project", hardware="parallel", interface="parallel")
     with pytest.raises(ConfigError, match="nothing to plan"):
         actions.show_plan(block)
+
+
+def test_what_is_gathered_is_named(tmp_path: Path) -> None:
+    """A stride of two does not go with three pixels per beat."""
+    block = project(tmp_path / "project", net=NETWORKS["strided"][0], plan={"lanes": 3})
+    (note,) = plan_report.notes(block.manifest)
+    assert "gathers the event in front of conv1 (" in note
+    assert note in actions.show_plan(block)
