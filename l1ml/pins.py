@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError
-from l1ml.plan.choose import PARALLEL
 from l1ml.plan.making import AUTO, Making, Reload
+from l1ml.plan.pinned import PARALLEL
 from l1ml.types.fixed import FixedType
 
 

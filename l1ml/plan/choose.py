@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from l1ml.errors import ConfigError, TimingError, nearest
+from l1ml.errors import ConfigError, TimingError
 from l1ml.graph.primitives import Contract
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
 from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode, MapNode, Node
+from l1ml.plan.pinned import PARALLEL, Product, check_pins
 from l1ml.plan.price import Price
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
@@ -29,9 +30,6 @@ from l1ml.types.arrays import IntArray
 
 SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
 """Clocks that a folded product may take."""
-
-PARALLEL = 0
-"""Instead of slices: all products at once."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +77,6 @@ class Plan:
     def total(self) -> Resources:
         """All resources together."""
         return sum(self.parts, Resources())
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product that could be folded, as it was met while engines were laid out."""
-
-    step: int
-    layer: str
-    n_in: int
-    n_out: int
-    phases: int
-    least: int = PARALLEL
-    """Fewest clocks; `PARALLEL` where it need not be a Fold."""
 
 
 class _Chosen:
@@ -227,7 +212,7 @@ class Planner:
         chosen = _Chosen(self.program, self.goal, {}, split)
         lay_out(self.program, self.raster, chosen)
         self.products = chosen.products
-        self._check_pins(chosen.loops)
+        check_pins(self.goal.pins, self.goal.makings, chosen.products.values(), chosen.loops)
         slices = {step: self._pinned(p, p.least) for step, p in chosen.products.items()}
         made = self._made(slices, split)
         if made is None:
@@ -245,41 +230,6 @@ class Planner:
                 f"{lower}or take more positions per beat (plan: {{lanes: ...}})",
             )
         return made
-
-    def _check_pins(self, loops: set[str]) -> None:
-        """Refuse pins that no product of the plan can follow.
-
-        Raises:
-            ConfigError: names them all, and what would do.
-        """
-        sizes = {p.layer: p.n_in for p in self.products.values()}
-        problems = [
-            f"{layer}: no product that can be folded; {nearest(layer, sorted({*sizes, *loops}))}"
-            for layer in self.goal.pins
-            if layer not in sizes and layer not in loops
-        ]
-        problems += [
-            f"{layer}: multiplier and weights are those of a product that can be folded; "
-            f"{'a recurrent layer has none' if layer in loops else nearest(layer, sorted(sizes))}"
-            for layer in self.goal.makings
-            if layer not in sizes and (layer in loops or layer not in self.goal.pins)
-        ]
-        problems += [
-            f"{layer}: a reuse factor of {slices}, but the time steps of a recurrent layer share one cell as a whole; "
-            "leave it out, or unroll the layer by strategy: latency"
-            for layer, slices in self.goal.pins.items()
-            if layer in loops and layer not in sizes and slices > 1
-        ]
-        problems += [
-            f"{layer}: a reuse factor of {slices} does not divide its {sizes[layer]} inputs per beat; "
-            f"the nearest that do are {_nearest_slices(sizes[layer], slices)}"
-            for layer, slices in self.goal.pins.items()
-            if layer in sizes and slices > 1 and not _divides(sizes[layer], slices)
-        ]
-        if problems:
-            raise ConfigError(
-                "; ".join(problems), where=("plan", "layers"), fix="`l1ml plan` shows the layers"
-            )
 
     def _slowest(self, plan: Plan) -> str:
         times, nodes = plan.timed.times, plan.timed.network.nodes
@@ -350,17 +300,6 @@ class Planner:
         parts.append(_of_waits(timed))
         used = {step: slices.get(step, PARALLEL) for step in chosen.products}
         return Plan(timed, used, dict(split), tuple(parts))
-
-
-def _divides(inputs: int, slices: int) -> bool:
-    """Tell whether some number of inputs per clock takes just these clocks; the last one may take fewer."""
-    return slices <= inputs and -(-inputs // -(-inputs // slices)) == slices
-
-
-def _nearest_slices(inputs: int, slices: int) -> str:
-    fit = [n for n in range(1, inputs + 1) if _divides(inputs, n)]
-    below, above = [n for n in fit if n < slices], [n for n in fit if n > slices]
-    return " and ".join(str(n) for n in (*below[-1:], *above[:1]))
 
 
 def _named(node: Node) -> str:

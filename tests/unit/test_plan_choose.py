@@ -14,10 +14,10 @@ import pytest
 from l1ml import flow, planned, streamed
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
-from l1ml.plan.choose import PARALLEL
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.making import Making, registers
 from l1ml.plan.network import EngineNode
+from l1ml.plan.pinned import PARALLEL
 from l1ml.plan.price import Price
 from l1ml.streamed import Streamed
 
