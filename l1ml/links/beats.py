@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from l1ml.errors import InterfaceError
 from l1ml.links.fields import MAX_LINKS, Element, Place, pack, words_used
 from l1ml.links.layout import Field
-from l1ml.types.arrays import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,6 @@ class Beats:
     count: int
     words: int
     fields: int
-
-    @property
-    def arrivals(self) -> IntArray:
-        """Clock of every beat at the core, the first at 0, (count,)."""
-        return np.arange(self.count, dtype=np.int64) * self.words
 
 
 def pack_beats(elements: Sequence[Element], sizes: Sequence[int], word_bits: int, links: int) -> list[Place]:

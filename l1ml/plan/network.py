@@ -62,7 +62,6 @@ class Body:
     inputs: tuple[TensorType, ...]
     steps: list[TensorStep] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    marks: list[tuple[str, int]] = field(default_factory=list)
 
     def type_of(self, tensor: int) -> TensorType:
         """Return the type of a tensor; the inputs come first."""
@@ -91,8 +90,7 @@ class Body:
                 )
         ports = tuple(BeatInput(f"beat{k}", kind) for k, kind in enumerate(self.inputs))
         outputs = tuple((f"out{k}", place[t]) for k, t in enumerate(self.outputs))
-        marks = tuple((name, place[t]) for name, t in self.marks if t in place)
-        return TensorProgram(ports, tuple(steps), outputs, marks)  # type: ignore[arg-type]
+        return TensorProgram(ports, tuple(steps), outputs, ())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.streams import Stream
 
@@ -143,10 +142,3 @@ def assign(target: str, pieces: Sequence[str]) -> Iterator[str]:
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
     yield "  };"
-
-
-def only_wires(program: TensorProgram) -> bool:
-    """Tell whether a body computes nothing: it only puts elements in another order."""
-    from l1ml.graph.primitives.move import Move
-
-    return all(isinstance(step.op, Move) for step in program.steps)

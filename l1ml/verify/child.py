@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from l1ml.errors import ConfigError, ToolError, nearest
+from l1ml.frontends import files
 from l1ml.types.arrays import RealArray
 
 RUNNERS = {
@@ -50,6 +51,7 @@ def framework_of(model: Path, framework: str | None = None) -> str:
 
     Raises:
         ConfigError: there is no such framework, or none that can be run here.
+        ModelError: the file cannot be read.
     """
     if framework is not None:
         if framework not in RUNNERS:
@@ -57,9 +59,9 @@ def framework_of(model: Path, framework: str | None = None) -> str:
                 f"unknown framework {framework!r}", where=("framework",), fix=nearest(framework, RUNNERS)
             )
         return framework
-    if model.suffix == ".onnx":
+    data = files.read_bytes(model)
+    if not files.is_keras(data):
         return "onnx"
-    data = model.read_bytes()
     if data[:4] == ZIP:
         data = _zipped_config(model)
     if b'"HGQ>' in data:

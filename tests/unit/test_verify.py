@@ -119,7 +119,8 @@ def test_a_framework_that_hangs_is_ended(tmp_path: Path, model: Path) -> None:
 
 def test_the_framework_of_a_file_is_found(tmp_path: Path) -> None:
     contents = {
-        "a.onnx": (b"", "onnx"), "b.h5": (b'..."class_name": "QDense"...', "qkeras"), "c.json": (b"{}", "keras"),
+        "a.bin": (b"\x08\x07", "onnx"), "c.json": (b"{}", "keras"),
+        "b.h5": (b'\x89HDF\r\n\x1a\n..."class_name": "QDense"...', "qkeras"),
         "d.json": (b'{"module": "qkeras.qlayers"}', "qkeras"),
     }  # fmt: skip
     for name, (data, framework) in contents.items():
@@ -131,7 +132,7 @@ def test_the_framework_of_a_file_is_found(tmp_path: Path) -> None:
     assert child.framework_of(tmp_path / "e.keras", "qkeras") == "qkeras"
     with pytest.raises(ConfigError, match="unknown framework 'hqg2'"):
         child.framework_of(tmp_path / "e.keras", "hqg2")
-    (tmp_path / "f.h5").write_bytes(b'"HGQ>FixedPointQuantizer"')
+    (tmp_path / "f.h5").write_bytes(b'\x89HDF\r\n\x1a\n "HGQ>FixedPointQuantizer"')
     with pytest.raises(ConfigError, match="proxy model of HGQ 1"):
         child.framework_of(tmp_path / "f.h5")
 
