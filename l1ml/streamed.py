@@ -157,7 +157,8 @@ def _rasters(program: TensorProgram, config: ProjectConfig) -> list[Raster]:
     if wanted is not None:
         given = [r for r in found if r.lanes == wanted]
         if not given:
-            fit = ", ".join(str(r.lanes) for r in powers) or "none: the input is one position"
+            most = max((r.lanes for r in found), default=0)
+            fit = f"1 to {most}" if most else "none: the input is one position"
             raise TimingError(
                 f"{wanted} positions per beat do not fit the input",
                 where=("plan", "lanes"),

@@ -201,7 +201,7 @@ def test_clock_and_tmux_plan_again() -> None:
             "cnn", {"latency_budget_ns": 1.0}, TimingError,
             ("no way to stream this network fits", "whole event", "collecting the first beat and sending the result"),
         ),
-        ("cnn", {"plan": {"lanes": 99}}, TimingError, ("99 positions per beat", "possible are 1, 2, 4, 8")),
+        ("cnn", {"plan": {"lanes": 99}}, TimingError, ("99 positions per beat", "possible are 1 to 9")),
         (
             "cnn", {"plan": {"layers": {"fc8": {"reuse_factor": 2}}}}, ConfigError,
             ("fc8: no product that can be folded", "did you mean"),
