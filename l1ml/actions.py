@@ -247,7 +247,8 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
         )
     text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
     if front:
-        points = streamed.front(project.program, project.config, LinkLayout.from_dict(manifest["link"]))
+        link, luts = LinkLayout.from_dict(manifest["link"]), int(manifest["estimate"]["lut"])
+        points = streamed.front(project.program, project.config, link, luts)
         here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
         drawn = plan_report.draw(points, here, _reports(project))
         text += f"\n\n{plan_report.front_text(points)}\n\n{drawn}"

@@ -119,7 +119,9 @@ def of_fold(engine: FoldEngine, style: str, rom: str) -> Resources:
     lut = int(products * each) + triples + tree + inputs + sums + 25
     ff = inputs + sums + 25
     ff += products * term * min(1, engine.multiplier_stages)
-    ff += (words + g * engine.input_bits + triples) * (engine.multiplier_stages == 2)
+    operands = words + g * engine.input_bits + triples
+    inner = max(0, engine.multiplier_stages - 2) * (not dsp)  # a DSP block has registers of its own
+    ff += operands * (engine.multiplier_stages >= 2) + inner * (products * term // 2 + operands)
     ff += int(tree * engine.tree_stages / max(1, (g - 1).bit_length()))
     return Resources(lut, ff, products if dsp else 0) + _memory(engine, rom)
 

@@ -56,8 +56,8 @@ class FoldEngine:
         bias: codes added to every result, (outputs,); None for zeros.
         style: multipliers in ``lut`` or ``dsp``.
         rom: weights in ``lut`` or ``block`` (RAM).
-        multiplier_stages: registers between shift register or ROM and the sum: 0; 1 behind the multiplier;
-            2 before it, too.
+        multiplier_stages: registers between shift register or ROM and the sum: 1 behind the multiplier, 2 before
+            it, too, more between its `rows`; 0 to 1 + `rows`.
         tree_stages: registers in the tree that adds the products of a slice, 0 to its levels.
         reloadable: weights and bias can be written while the engine runs; no input is dropped then, and the results
             of any weights with this bias must fit.
@@ -96,8 +96,10 @@ class FoldEngine:
         for name, value, allowed in (("style", self.style, STYLES), ("rom", self.rom, ROMS)):
             if value not in allowed:
                 raise ConfigError(f"Fold: {name} {value!r}", fix=f"allowed are {', '.join(allowed)}")
-        if self.multiplier_stages not in (0, 1, 2):
-            raise ConfigError(f"Fold: multiplier_stages = {self.multiplier_stages}", fix="give 0, 1 or 2")
+        if not 0 <= self.multiplier_stages <= 1 + self.rows:
+            raise ConfigError(
+                f"Fold: multiplier_stages = {self.multiplier_stages}", fix=f"give 0 to {1 + self.rows}"
+            )
         self._check_sizes()
         self._check_codes()
 
@@ -232,6 +234,13 @@ class FoldEngine:
     @property
     def _rom_weight_bits(self) -> int:
         return 2 if self.ternary else self.weight_bits
+
+    @property
+    def rows(self) -> int:
+        """Steps of a product that may each end in a register: rows of adders, or the halves of a DSP block."""
+        if self.ternary:
+            return 1
+        return 2 if self.style == "dsp" else (self._rom_weight_bits + 1) // 2
 
     @property
     def latency(self) -> int:

@@ -114,7 +114,9 @@ BOOKS = """
     assert (!open || (phase < Phases && result < Results));
     assert (!work || (open && place < Slices));
     assert (left_q == (open ? count : 0));
+    assert (open_q == (left_q != 0));
     assert (active_q == work);
+    assert (more_q == (work && !final_slice));
     assert (!work || after_q == Slices - 1 - place);
     assert (!work || (first_q == first_at[0] && last_q == last_at[0] && fresh_q == fresh_at[0]));
     assert (!work || address_q == (at == Words - 1 ? 0 : at + 1));
@@ -207,6 +209,7 @@ ENGINES = (
     engine((3, 2), 1, (2, 0), dead=[1], results=2),
     engine((2, 3), 3, (1, 0), high=1),
     engine((3, 3), 1, (1, 0)),
+    engine((2, 2), 2, (3, 0)),
 )
 RELOADED = (
     engine((1, 1), 1, (0, 0), results=2, reloadable=True),
@@ -224,10 +227,12 @@ RELOAD_MUTANTS = (
 MUTANTS = (
     ("SliceBits'(Slices - 1) :", "SliceBits'(Slices - 2) :"),
     ("LeftBits'(Beats - 1);", "LeftBits'(Beats - 2);"),
+    ("open_q <= left_q != LeftBits'(1);", "open_q <= left_q != '0;"),
+    ("step & (after_q != SliceBits'(1))", "step & (after_q != '0)"),
     ("begins ? '0 : address_q", "address_q"),
-    ("else if (early) left_q <= '0;", ""),
-    ("take | (more & ~early)", "take | more"),
-    ("valid_i & (left_q != '0) & ~more", "valid_i & ~more"),
+    ("    end else if (early) begin\n      left_q <= '0;\n      open_q <= 1'b0;\n", ""),
+    ("take | (more_q & ~early)", "take | more_q"),
+    ("valid_i & open_q & ~more_q", "valid_i & ~more_q"),
     ("else if (active_q & last_q) fresh_q <= 1'b0;", ""),
     ("add_q <= rst_i ? '0 : {", "add_q <= {"),
     ("inputs_q >> (PerClock * InputBits)", "inputs_q >> InputBits"),

@@ -16,7 +16,7 @@ from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
 from l1ml.plan.choose import PARALLEL
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.making import Making, registers
+from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode
 from l1ml.streamed import Streamed
 
@@ -62,7 +62,7 @@ def test_a_plan_changes_no_code(name: str, options: dict[str, Any]) -> None:
 def test_slower_is_never_more() -> None:
     block = plan("cnn", plan={"lanes": 1})
     config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, "plan": {"lanes": 1}})
-    points = streamed.front(PROGRAMS["cnn"], config, block.layout)
+    points = streamed.front(PROGRAMS["cnn"], config, block.layout, block.plan.total.lut)
     assert len(points) >= 2
     for fast, slow in itertools.pairwise(points):
         assert fast["cycles"] < slow["cycles"]
@@ -122,16 +122,6 @@ def test_what_is_scarce_decides(part: str, bits: int, words: int, way: tuple[str
     least = FoldEngine.least_acc_bits(weights, bits, True)
     engine = Making(part=part).made(FoldEngine(weights, bits, True, bits, least, 1))
     assert (engine.style, engine.rom) == way
-
-
-def test_a_slow_multiplier_or_memory_gets_registers() -> None:
-    for per_clock in (1, 4):
-        stages = [
-            registers(4.16, per_clock, *way)[0] for way in (("lut", "lut"), ("dsp", "lut"), ("dsp", "block"))
-        ]
-        assert stages == sorted(stages)
-        assert stages[2] == 2
-    assert registers(10.0, 1, "dsp", "block") == (0, 0)
 
 
 def test_products_of_two_tensors_are_shared_if_there_is_time() -> None:

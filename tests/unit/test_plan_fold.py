@@ -182,8 +182,8 @@ def test_what_has_no_meaning_is_refused() -> None:
         engine(style="clb")
     with pytest.raises(ConfigError, match=r"rom 'ultra'\n  fix allowed are lut, block"):
         engine(rom="ultra")
-    with pytest.raises(ConfigError, match="multiplier_stages = 3"):
-        engine(multiplier_stages=3)
+    with pytest.raises(ConfigError, match=r"multiplier_stages = 4\n  fix give 0 to 3"):
+        engine(multiplier_stages=4)
     with pytest.raises(ConfigError, match="2 registers in a tree of 2 terms, which has 1 levels"):
         engine(tree_stages=2)
     with pytest.raises(ConfigError, match="6 inputs per clock, but only 5 of 5 have weights"):

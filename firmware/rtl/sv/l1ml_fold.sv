@@ -31,7 +31,7 @@ module l1ml_fold #(
   parameter bit          Ternary          = 1'b0,
   parameter bit          Dsp              = 1'b0, // multiply in DSP blocks, or in LUTs
   parameter bit          BlockRom         = 1'b0, // weights in block RAM, or in LUTs
-  parameter int unsigned MultiplierStages = 0, // 1: register behind multipliers; 2: before, too
+  parameter int unsigned MultiplierStages = 0, // registers: 1 behind multipliers, 2 before, more in their rows
   parameter int unsigned TreeStages       = 0, // registers in the tree over a slice
   parameter bit          Reloadable       = 1'b0,
   parameter logic [KeptInputs*16-1:0] Kept = '0, // their numbers, as they are taken
@@ -62,24 +62,22 @@ module l1ml_fold #(
   localparam int unsigned Beats = Phases * Results;
   localparam int unsigned LeftBits = (Beats > 1) ? $clog2(Beats) : 1;
   localparam int unsigned Depth = MultiplierStages + TreeStages; // operands to accumulator
+  localparam int unsigned ProductStages = (MultiplierStages < 2) ? MultiplierStages : MultiplierStages - 1;
   localparam int unsigned Grows = Ternary ? (InputSigned ? 0 : 1) : WeightBits;
   localparam int unsigned TermBits = InputBits + Grows;
   localparam int unsigned Grown = TermBits + $clog2(PerClock);
   localparam int unsigned SumBits = (Grown < AccBits) ? Grown : AccBits;
 
-  if (MultiplierStages > 2) begin : gen_check
-    $error("l1ml_fold: MultiplierStages must be 0, 1 or 2");
-  end
-
   // Sequence.
   logic begins; // first beat of an event
   logic take; // the beat belongs to an event and comes in time
   logic early; // it comes too early
-  logic more; // slices of the beat before still wait
   logic step; // a slice is taken in the next clock
   logic active_q; // a slice is taken in this clock
   logic [SliceBits-1:0] after_q; // slices behind it
+  logic more_q; // there are some
   logic [LeftBits-1:0] left_q; // beats that are still to come, 0: none is expected
+  logic open_q; // it is not 0
   logic [AddressBits-1:0] address_q; // word of the next slice
   logic [AddressBits-1:0] address;
   logic first_q; // the slice is the first of a result
@@ -87,28 +85,37 @@ module l1ml_fold #(
   logic fresh_q; // no result of the event is complete
 
   assign begins  = valid_i & start_i;
-  assign more    = active_q & (after_q != '0);
-  assign take    = begins | (valid_i & (left_q != '0) & ~more);
-  assign early   = valid_i & ~start_i & (left_q != '0) & more;
-  assign step    = take | (more & ~early);
+  assign take    = begins | (valid_i & open_q & ~more_q);
+  assign early   = valid_i & ~start_i & open_q & more_q;
+  assign step    = take | (more_q & ~early);
   assign address = begins ? '0 : address_q;
 
   always_ff @(posedge clk_i) begin
     active_q <= step;
     after_q  <= take ? SliceBits'(Slices - 1) : after_q - SliceBits'(1);
+    more_q   <= take ? Slices != 1 : step & (after_q != SliceBits'(1));
     first_q  <= address == '0;
     last_q   <= address == AddressBits'(Words - 1);
     if (step) begin
       address_q <= (address == AddressBits'(Words - 1)) ? '0 : address + AddressBits'(1);
     end
-    if (begins) left_q <= LeftBits'(Beats - 1);
-    else if (early) left_q <= '0;
-    else if (take) left_q <= left_q - LeftBits'(1);
+    if (begins) begin
+      left_q <= LeftBits'(Beats - 1);
+      open_q <= Beats != 1;
+    end else if (early) begin
+      left_q <= '0;
+      open_q <= 1'b0;
+    end else if (take) begin
+      left_q <= left_q - LeftBits'(1);
+      open_q <= left_q != LeftBits'(1);
+    end
     if (begins) fresh_q <= 1'b1;
     else if (active_q & last_q) fresh_q <= 1'b0;
     if (rst_i) begin
       active_q <= 1'b0;
+      more_q   <= 1'b0;
       left_q   <= '0;
+      open_q   <= 1'b0;
     end
   end
 
@@ -251,7 +258,7 @@ module l1ml_fold #(
 
   end
 
-  if (MultiplierStages == 2) begin : gen_operands_q
+  if (MultiplierStages > 1) begin : gen_operands_q
     always_ff @(posedge clk_i) begin
       x       <= slice;
       triples <= slice_triples;
@@ -318,7 +325,7 @@ module l1ml_fold #(
         .WeightBits(WeightBits),
         .Ternary(Ternary),
         .Dsp(Dsp),
-        .Registered(MultiplierStages != 0),
+        .Stages(ProductStages),
         .TermBits(TermBits)
       ) multiply (
         .clk_i(clk_i),
