@@ -60,6 +60,11 @@ ENGINES = {
     "phase_per_clock": engine((6, 2, 2), 2, (1, 1), results=2, high=3),
     "ternary": engine((2, 6, 3), 4, (1, 2), high=1, bias=True),
     "ternary_unsigned": engine((1, 7, 2), 2, (2, 0), high=1, signed=False, results=2),
+    "cascade": engine((1, 8, 3), 4, (1, 0), style="dsp", chain=4, results=2, bias=True),
+    "cascades": engine((3, 10, 2), 5, (1, 1), style="dsp", chain=3, results=2, signed=False),
+    "cascades_late": engine((2, 14, 2), 7, (3, 2), style="dsp", chain=2, rom="block", bias=True),
+    "cascade_of_constants": engine((1, 6, 2), 6, (2, 1), style="dsp", chain=3, results=3, signed=False),
+    "cascade_wide": engine((1, 9, 3), 5, (1, 0), high=127, input_bits=12, style="dsp", chain=5),
     "empty": engine((2, 3, 2), 1, dead=[0, 1, 2], bias=True),
 }
 FREE = {
@@ -96,6 +101,16 @@ MUTANTS = {
     "marks": (".Width(3),\n      .Latency(Depth)", ".Width(3),\n      .Latency(Depth - 1)"),
     "initial": ("initials[o*AccBits+:AccBits]", "initials[0+:AccBits]"),
 }
+CHAIN_MUTANTS = {
+    "places": ("w[Base*Outputs*WeightBits+o*Bits+:Bits]", "w[Base*Outputs*WeightBits+:Bits]"),
+    "operands": (
+        "      .Latency(j)\n    ) operands (",
+        "      .Latency((j > 1) ? j - 1 : j)\n    ) operands (",
+    ),
+    "address": ("{gen_place[j-1].first, gen_place[j-1].at}", "{gen_place[j-1].first, gen_place[0].at}"),
+    "begin": ("{gen_place[j-1].first, gen_place[j-1].at}", "{begins, gen_place[j-1].at}"),
+    "depth": ("MultiplierStages + TreeStages + Chain - 1;", "MultiplierStages + TreeStages + Chain - 2;"),
+}
 FREE_MUTANTS = {
     "bank": ("bank_q ^ (begins & swap_q)", "bank_q"),
     "now": ("bank_q ^ (begins & swap_q)", "bank_q ^ swap_q"),
@@ -113,6 +128,7 @@ FREE_MUTANTS = {
 }
 MUTATED = {f"m_{name}": ("mutant", change) for name, change in MUTANTS.items()}
 MUTATED["m_add"] = ("phase_per_clock", ("if (add) begin", "if (1'b1) begin"))
+MUTATED |= {f"m_chain_{name}": ("cascades", change) for name, change in CHAIN_MUTANTS.items()}
 FREE_MUTATED = {f"m_{name}": ("free", change) for name, change in FREE_MUTANTS.items()}
 FREE_MUTATED["m_bias_bank"] = ("free_fast", (".bank_i(sum_bank)", ".bank_i(bank)"))
 ENGINES["mutant"] = engine((3, 5, 2), 2, (2, 1), results=2, dead=[1], bias=True)
