@@ -18,7 +18,7 @@ from l1ml.graph.primitives import Contract
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
-from l1ml.plan.making import Making
+from l1ml.plan.making import CHAIN, Making
 from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node
 from l1ml.plan.registers import registered
 from l1ml.plan.streamer import lay_out
@@ -47,6 +47,7 @@ class Goal:
         pins: slices per layer that the user asks for; `PARALLEL` for all at once.
         makings: how a layer's product is made, where the user says so.
         luts: of the design, for the length of its nets.
+        chain: most products in a cascade of DSP blocks.
     """
 
     interval: int
@@ -56,10 +57,11 @@ class Goal:
     pins: Mapping[str, int] = field(default_factory=dict)
     makings: Mapping[str, Making] = field(default_factory=dict)
     luts: int = 0
+    chain: int = CHAIN
 
     def making(self, layer: str) -> Making:
         """Return how the products of a layer are made."""
-        return replace(self.makings.get(layer, Making()), part=self.part)
+        return replace(self.makings.get(layer, Making()), part=self.part, chain=self.chain)
 
     def registered(self, network: EngineNetwork) -> EngineNetwork:
         """Return a network whose engines have the registers that the clock needs."""
@@ -248,6 +250,9 @@ class Planner:
             raise self.why
         limit = self.goal.latency
         if limit is not None and made.timed.latency > limit:
+            if self.goal.chain > 1:
+                self.goal, self.tried = replace(self.goal, chain=1), {}
+                return self._fastest(split)
             raise TimingError(
                 f"the fastest plan takes {made.timed.latency} clocks from the first beat, the budget leaves {limit}; "
                 f"{self._slowest(made)}",

@@ -3,6 +3,8 @@
 
 operands --(triples)--> rows of multipliers --> tree over a slice --> accumulators
 
+A cascade of DSP blocks adds within the second row, and always has a register behind it; the tree adds its ends.
+
 `FoldEngine.multiplier_stages` cuts it behind the rows (1), behind the operands too (2), and between rows (3 and
 more); `FoldEngine.tree_stages` cuts the tree, evenly.
 """
@@ -61,8 +63,8 @@ def way(engine: FoldEngine, family: Family) -> Way:
     """
     ternary, dsp = engine.ternary, engine.multiplier == "dsp"
     term = engine.input_bits + ((0 if engine.input_signed else 1) if ternary else engine.weight_bits)
-    levels = (engine.per_clock - 1).bit_length()
-    width = min(term + levels, engine.acc_bits)
+    levels = (engine.ends - 1).bit_length()
+    width = min(term + (engine.per_clock - 1).bit_length(), engine.acc_bits)
     operands = family.bram_ns if engine.rom == "block" and (engine.words > 1 or engine.reloadable) else 0.0
     spread = family.fanout_ns(engine.n_out * engine.rows)  # of an input
     if ternary:
@@ -98,7 +100,8 @@ def with_registers(engine: FoldEngine, family: Family, clock_mhz: float) -> Fold
         TimingError: one LUT level alone is longer than the clock.
     """
     usable, along = family.usable_ns(clock_mhz), way(engine, family)
-    choices = [(m, t) for m in range(engine.rows + 2) for t in range(len(along.levels) + 1)]
+    least = min(engine.chain - 1, 1)
+    choices = [(m, t) for m in range(least, engine.rows + 2) for t in range(len(along.levels) + 1)]
     longest = {choice: max(ns for _, ns in along.stages(*choice)) for choice in choices}
     fits = [choice for choice in choices if longest[choice] <= usable + 1e-9]
     order = sorted(fits or choices, key=lambda choice: (sum(choice), choice[0]))

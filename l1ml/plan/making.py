@@ -10,6 +10,8 @@ from l1ml.plan import cost
 from l1ml.plan.fold import FoldEngine
 
 AUTO = "auto"
+CHAIN = 6
+"""Longest cascade of DSP blocks: a longer one takes more clocks, and few adders less."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Making:
         memory: of the weights, ``lut_rom`` or ``block_rom``.
         part: FPGA, for what is scarce.
         reload: what can be loaded into it; None for weights that stay.
+        chain: most products in a cascade of DSP blocks, which takes a clock for each.
     """
 
     multiplier: str = AUTO
     memory: str = AUTO
     reload: Reload | None = None
     part: str = ""
+    chain: int = CHAIN
 
     @property
     def least(self) -> int:
@@ -53,7 +57,7 @@ class Making:
         return int((self.multiplier, self.memory, self.reload) != (AUTO, AUTO, None))
 
     def made(self, engine: FoldEngine) -> FoldEngine:
-        """Return a Fold with the multipliers and the memory that suit it; the first of equal ones.
+        """Return a Fold with the multipliers, cascades and memory that suit it; the first of equal ones.
 
         Args:
             engine: the product, with multipliers and weights in LUTs.
@@ -75,9 +79,20 @@ class Making:
         roms = ("lut", "block") if self.memory == AUTO else (self.memory.removesuffix("_rom"),)
         have = cost.of_part(self.part)
         fits = [style for style in styles if style == "lut" or self.multiplier != AUTO or _suits_dsp(engine)]
-        ways = [(style, rom) for style in fits for rom in roms]
-        style, rom = min(ways, key=lambda way: cost.weight(cost.of_fold(engine, *way), have))
-        return replace(engine, style=style, rom=rom)
+        ways = [
+            (style, rom, chain)
+            for style in fits
+            for rom in roms
+            for chain in (self._chains(engine) if style == "dsp" else (1,))
+        ]
+        style, rom, chain = min(ways, key=lambda way: cost.weight(cost.of_fold(engine, *way), have))
+        return replace(engine, style=style, rom=rom, chain=chain, multiplier_stages=min(chain - 1, 1))
+
+    def _chains(self, engine: FoldEngine) -> list[int]:
+        """Return the cascades that can be, each the shortest of those that leave as few sums."""
+        most = 1 if engine.reloadable else min(self.chain, engine.per_clock)
+        ends = {-(-engine.per_clock // chain) for chain in range(1, most + 1)}
+        return sorted(-(-engine.per_clock // each) for each in ends)
 
 
 def _suits_dsp(engine: FoldEngine) -> bool:

@@ -66,7 +66,7 @@ def _fold(engine: FoldEngine, family: Family) -> tuple[Path, ...]:
     found = [Path("beat to inputs", load), Path("counters", count)]
     if engine.words > 1 or engine.reloadable:
         address = _bits(engine.words) + engine.reloadable
-        columns = engine.word_bits
+        columns = engine.word_bits // engine.per_clock * engine.ends  # of a place in the cascades
         if engine.rom == "block":
             word = family.mux_ns * (1 + engine.reloadable) + family.net_ns + family.fanout_ns(columns)
         else:
