@@ -248,11 +248,9 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
     text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
     if front:
         config = flow.with_link_clock(streamed.with_interface(project.config))
-        layout, (raster, _, _) = (
-            LinkLayout.from_dict(manifest["link"]),
-            planned.recorded(manifest, str(project.root)),
-        )
-        points = streamed.front(project.program, config, layout, raster)
+        layout, luts = LinkLayout.from_dict(manifest["link"]), int(manifest["estimate"]["lut"])
+        raster, _, _ = planned.recorded(manifest, str(project.root))
+        points = streamed.front(project.program, config, layout, raster, luts)
         here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
         drawn = plan_report.draw(points, here, _reports(project))
         text += f"\n\n{plan_report.front_text(points)}\n\n{drawn}"

@@ -30,6 +30,7 @@ from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.plan.price import listed
+from l1ml.plan.registers import longest
 from l1ml.rtl import emulator_only, engines, manifest, project, reload, streamed_manifest, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
@@ -184,13 +185,15 @@ def _streamed(
         latency=block.latency,
         interval=timed.interval,
         pipes=block.pipes,
+        paths=longest(timed, block.family),
+        family=block.family,
         plan=planned.describe(block),
         estimate={
             **block.plan.total.to_dict(),
             "method": estimate.METHOD,
             "weighed_as": listed(config.part),
         },
-        target=_target(config, layout, family_of(config.part, block.plan.total.lut).name),
+        target=_target(config, layout, block.family.name),
         rtl_digest=project.digest(files),
         files=project.digests(files),
         tools=tool_versions(),

@@ -27,12 +27,15 @@ from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.streamer import lay_out
 from l1ml.rtl.project import CONFIG
 from l1ml.rtl.reload import AddressMap, folds
+from l1ml.workshop import fingerprint
 
 if TYPE_CHECKING:
     from l1ml.project import Project
 
 LOADED = ("Weights", "Initial")
 """Parameters of a Fold that can be written."""
+TIMING = ("MultiplierStages", "TreeStages")
+"""Parameters of engines that follow from the clock, and say nothing of what they compute."""
 
 
 def writes(project: Project, model: Any, weights: str | None = None) -> list[tuple[int, int]]:
@@ -123,8 +126,10 @@ def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
     goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
     record = Recorded(choices(project.program, goal, slices, split))
     network = lay_out(project.program, raster, record)
-    wanted = [node.get("parameters") for node in project.manifest["plan"]]
-    made = [node.engine.parameters() if isinstance(node, EngineNode) else None for node in network.nodes]
+    wanted = [_lasting(node.get("parameters")) for node in project.manifest["plan"]]
+    made = [
+        _lasting(node.engine.parameters()) if isinstance(node, EngineNode) else None for node in network.nodes
+    ]
     pairs = zip(network.nodes, wanted, made, strict=len(wanted) == len(made))
     if len(wanted) != len(made) or any(a != b for n, a, b in pairs if isinstance(n, EngineNode)):
         raise DataError(
@@ -133,6 +138,13 @@ def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
             fix="run l1ml convert",
         )
     return network, record
+
+
+def _lasting(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the parameters that do not follow from the clock."""
+    if parameters is None:
+        return None
+    return {name: value for name, value in parameters.items() if name not in TIMING}
 
 
 def _compare(first: EngineNetwork, second: EngineNetwork) -> None:
@@ -166,9 +178,9 @@ def _facts(node: Node, network: EngineNetwork) -> list[Any]:
         stream = network.streams[number]
         out += [stream.raster, *(a.tolist() for a in (stream.type.lo, stream.type.hi, stream.type.frac))]
     if isinstance(node, MapNode):
-        return [*out, streamed.fingerprint(node.program)]
+        return [*out, fingerprint(node.program)]
     if isinstance(node, ScanNode):
-        return [*out, streamed.fingerprint(node.recurrence.cell), node.recurrence.steps, node.x_bits]
+        return [*out, fingerprint(node.recurrence.cell), node.recurrence.steps, node.x_bits]
     own = [node.ups, node.input_bits, node.result_bits, node.drops, type(node.engine).__name__]
     out += [n.tolist() if isinstance(n, np.ndarray) else n for n in own]
     out.append(node.engine.parameters())

@@ -6,40 +6,29 @@ program --plan--> engines in time --lower, schedule--> Maps --rtl--> SystemVeril
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, InterfaceError, TimingError
-from l1ml.graph.primitives.move import Concat, Move
 from l1ml.graph.program import TensorProgram
 from l1ml.links import spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
-from l1ml.lowering.lower import lower
 from l1ml.pins import makings, pins
 from l1ml.plan.choose import Goal, Plan, Planner, rasters
-from l1ml.plan.cost import Resources
 from l1ml.plan.price import Price
 from l1ml.plan.streams import WHOLE, Raster
-from l1ml.schedule.delay import family_of
-from l1ml.schedule.pipeline import Pipeline, pipeline
-from l1ml.synth import estimate
+from l1ml.schedule.delay import Family, family_of
+from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.timing import Clock, Latency
+from l1ml.workshop import WIRES, Workshop
 
 MAX_LANES = 64
 MAX_WORD_BITS = 4096
 """Of AXI4-Stream."""
-
-
-class _Wires:
-    """A body that computes nothing: no register, no LUT."""
-
-    stages = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +41,7 @@ class Streamed:
         raster: how its input arrives.
         latency: of the whole block.
         pipes: the pipelined Maps, by number of their node.
+        family: delay model with the nets of a design as large as this one, or a little larger.
     """
 
     plan: Plan
@@ -59,58 +49,7 @@ class Streamed:
     raster: Raster
     latency: Latency
     pipes: Mapping[int, Pipeline]
-
-
-class Workshop:
-    """Pipelines bodies, each only once.
-
-    Args:
-        config: part and clock.
-    """
-
-    def __init__(self, config: ProjectConfig) -> None:
-        self.config = config
-        self._made: dict[str, Any] = {}
-        self._resources: dict[int, Resources] = {}
-
-    def measure(self, program: TensorProgram) -> Any:
-        """Return the pipeline of a body."""
-        if all(isinstance(step.op, Move | Concat) for step in program.steps):
-            return _WIRES
-        key = fingerprint(program)
-        if key not in self._made:
-            flow = lower(program)
-            luts = int(estimate.of_dataflow(flow)["lut"])
-            pipe = pipeline(flow, family_of(self.config.part, luts), self.config.clock_mhz)
-            self._made[key] = pipe
-            found = estimate.of_pipeline(pipe)[1]
-            self._resources[id(pipe)] = Resources(found["lut"], found["ff"], found["dsp"], found["bram"])
-        return self._made[key]
-
-    def resources(self, pipe: object) -> Resources:
-        """Return what a pipelined body takes."""
-        return self._resources.get(id(pipe), Resources())
-
-
-_WIRES = _Wires()
-
-
-def fingerprint(program: TensorProgram) -> str:
-    """Return a digest of a body: types, primitives and constants."""
-    state = hashlib.sha256()
-    for port in program.inputs:
-        for array in (port.type.lo, port.type.hi, port.type.frac):
-            state.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-    for step in program.steps:
-        state.update(f"{type(step.op).__name__}{step.sources}".encode())
-        for field in fields(step.op):
-            value = getattr(step.op, field.name)
-            if isinstance(value, np.ndarray):
-                state.update(repr(value.shape).encode() + np.ascontiguousarray(value).tobytes())
-            else:
-                state.update(repr(value).encode())
-    state.update(repr([tensor for _, tensor in program.outputs]).encode())
-    return state.hexdigest()
+    family: Family
 
 
 def plan(
@@ -177,22 +116,35 @@ def _planned(
     workshop: Workshop,
 ) -> Streamed:
     layout = _link(config, raster, ins, outs)
-    planner = _planner(program, config, raster, layout, workshop)
-    try:
-        made = planner.plan()
-    except TimingError:
-        fixed = config.tmux is not None or "interval" in config.plan
-        if fixed or planner.needed is None or planner.needed <= layout.link_cycles:
-            raise
-        layout = _slower(config, raster, ins, outs, planner.needed)
-        made = _planner(program, config, raster, layout, workshop).plan()
+    made: Plan | None = None
+    luts = 0  # every engine as if it were alone, then with the nets of all of them together
+    fixed = config.tmux is not None or "interval" in config.plan
+    while made is None or made.total.lut > luts:
+        luts = 0 if made is None else with_margin(made.total.lut)
+        planner = _planner(program, config, raster, layout, workshop, luts)
+        try:
+            made = (made and planner.again(made)) or planner.plan()
+        except TimingError:
+            if fixed or planner.needed is None or planner.needed <= layout.link_cycles:
+                raise
+            layout, made = _slower(config, raster, ins, outs, planner.needed), None
     latency = layout.latency(made.timed.latency)
-    pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not _WIRES}
-    return Streamed(made, layout, raster, latency, pipes)  # type: ignore[arg-type]
+    pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not WIRES}
+    return Streamed(made, layout, raster, latency, pipes, family_of(config.part, luts))  # type: ignore[arg-type]
+
+
+def with_margin(luts: int) -> int:
+    """Return the LUTs for which nets are planned in a design of so many; a plan takes a few more by their registers."""
+    return luts + luts // 20 + 10
 
 
 def _planner(
-    program: TensorProgram, config: ProjectConfig, raster: Raster, layout: LinkLayout, workshop: Workshop
+    program: TensorProgram,
+    config: ProjectConfig,
+    raster: Raster,
+    layout: LinkLayout,
+    workshop: Workshop,
+    luts: int,
 ) -> Planner:
     arrivals = np.arange(raster.beats, dtype=np.int64) * max(1, layout.beat_words)
     budget = config.latency_budget_ns
@@ -205,14 +157,15 @@ def _planner(
             where=("latency_budget_ns",),
             fix="raise the budget, or take wider words or more links",
         )
-    wanted = goal(config, layout.link_cycles, limit)
+    wanted = goal(config, layout.link_cycles, limit, luts)
+    workshop.luts = luts
     return Planner(program, raster, arrivals, wanted, workshop.measure, workshop.resources)
 
 
-def goal(config: ProjectConfig, interval: int, latency: int | None) -> Goal:
-    """Return what a plan must keep, for clocks between two events and clocks of latency."""
+def goal(config: ProjectConfig, interval: int, latency: int | None, luts: int = 0) -> Goal:
+    """Return what a plan must keep, for clocks between two events, clocks of latency, and nets of so many LUTs."""
     price = Price(config.part, config.plan.get("spare", ""))
-    return Goal(interval, latency, price, 1e3 / config.clock_mhz, pins(config), makings(config))
+    return Goal(interval, latency, price, 1e3 / config.clock_mhz, pins(config), makings(config), luts)
 
 
 def _slower(
@@ -278,7 +231,7 @@ def _with_interval(layout: LinkLayout, wanted: int, frame: spec.FrameRule) -> Li
 
 
 def front(
-    program: TensorProgram, config: ProjectConfig, layout: LinkLayout, raster: Raster
+    program: TensorProgram, config: ProjectConfig, layout: LinkLayout, raster: Raster, luts: int
 ) -> list[dict[str, float]]:
     """Return what the block costs at other latencies, on the same link at the same interval, fastest first.
 
@@ -287,10 +240,11 @@ def front(
         config: the options of the project, with the clock of its link.
         layout: its link.
         raster: how its input arrives.
+        luts: of the block; all points have the nets of a design of that size.
     """
     config = replace(with_interface(config), latency_budget_ns=None)
     workshop = Workshop(config)
-    planner = _planner(program, config, raster, layout, workshop)
+    planner = _planner(program, config, raster, layout, workshop, with_margin(luts))
     around = layout.collect_cycles + layout.emit_cycles
     return [
         {

@@ -18,14 +18,16 @@ from l1ml.graph.primitives import Contract
 from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
-from l1ml.plan.making import Making
-from l1ml.plan.network import EngineNode, MapNode, Node
+from l1ml.plan.making import CHAIN, Making
+from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node
 from l1ml.plan.pinned import PARALLEL, Product, check_pins
 from l1ml.plan.price import Price
+from l1ml.plan.registers import registered
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
 from l1ml.plan.values import Choices
+from l1ml.schedule.delay import family_of
 from l1ml.types.arrays import IntArray
 
 SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
@@ -43,6 +45,8 @@ class Goal:
         period_ns: of the clock.
         pins: slices per layer that the user asks for; `PARALLEL` for all at once.
         makings: how a layer's product is made, where the user says so.
+        luts: of the design, for the length of its nets.
+        chain: most products in a cascade of DSP blocks.
     """
 
     interval: int
@@ -51,10 +55,16 @@ class Goal:
     period_ns: float
     pins: Mapping[str, int] = field(default_factory=dict)
     makings: Mapping[str, Making] = field(default_factory=dict)
+    luts: int = 0
+    chain: int = CHAIN
 
     def making(self, layer: str) -> Making:
         """Return how the products of a layer are made."""
-        return replace(self.makings.get(layer, Making()), price=self.price, period_ns=self.period_ns)
+        return replace(self.makings.get(layer, Making()), price=self.price, chain=self.chain)
+
+    def registered(self, network: EngineNetwork) -> EngineNetwork:
+        """Return a network whose engines have the registers that the clock needs."""
+        return registered(network, family_of(self.price.part, self.luts), 1e3 / self.period_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +172,11 @@ class Planner:
                 return best
             best = better
 
+    def again(self, plan: Plan) -> Plan | None:
+        """Return a plan of another planner as this one times it, None where that does not keep the goal."""
+        made, limit = self._made(plan.slices, plan.split), self.goal.latency
+        return None if made is None or (limit is not None and made.timed.latency > limit) else made
+
     def front(self) -> list[Plan]:
         """Return the plans on the way from the fastest to the cheapest, none of them dominated.
 
@@ -220,6 +235,9 @@ class Planner:
             raise self.why
         limit = self.goal.latency
         if limit is not None and made.timed.latency > limit:
+            if self.goal.chain > 1:
+                self.goal, self.tried = replace(self.goal, chain=1), {}
+                return self._fastest(split)
             shared = sorted(layer for layer, slices in self.goal.pins.items() if slices > 1)
             lower = f"lower the reuse_factor of {', '.join(shared)}, " if shared else ""
             raise TimingError(
@@ -280,7 +298,7 @@ class Planner:
 
     def _build(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan:
         chosen = _Chosen(self.program, self.goal, slices, split)
-        network = lay_out(self.program, self.raster, chosen)
+        network = self.goal.registered(lay_out(self.program, self.raster, chosen))
         timed = time_network(network, self.arrivals, self.measure, self.goal.interval)
         if timed.interval > self.goal.interval:
             node = network.nodes[timed.slowest()]

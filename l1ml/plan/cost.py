@@ -78,18 +78,20 @@ def _window(engine: WindowEngine) -> Resources:
 
 @of_engine.register
 def _fold(engine: FoldEngine) -> Resources:
-    return of_fold(engine, engine.style, engine.rom)
+    return of_fold(engine, engine.style, engine.rom, engine.chain)
 
 
-def of_fold(engine: FoldEngine, style: str, rom: str) -> Resources:
+def of_fold(engine: FoldEngine, style: str, rom: str, chain: int = 1) -> Resources:
     """Return what a Fold takes with other multipliers or another memory than its own.
 
     Args:
         engine: the product.
         style: multipliers in ``lut`` or ``dsp``.
         rom: weights in ``lut`` or ``block`` (RAM).
+        chain: products that a cascade of DSP blocks adds.
     """
-    g, words = engine.per_clock, engine.word_bits
+    g, ends = engine.per_clock, -(-engine.per_clock // chain)
+    words = _distinct(engine, engine.word_bits) if rom == "lut" else engine.word_bits
     products = engine.n_out * g
     term = engine.input_bits + (2 if engine.ternary else engine.weight_bits)
     dsp = style == "dsp" and not engine.ternary
@@ -97,28 +99,49 @@ def of_fold(engine: FoldEngine, style: str, rom: str) -> Resources:
     row = (engine.weight_bits + 1) // 2 * (engine.x_bits + 2)
     each = 0.0 if dsp else engine.x_bits if engine.ternary else row
     triples = 0 if dsp or engine.ternary else g * (engine.input_bits + 2)
-    tree = engine.n_out * (g - 1) * (term + (g - 1).bit_length())
+    tree = engine.n_out * (ends - 1) * (term + (g - 1).bit_length())
     inputs = len(engine.kept) * engine.input_bits
     sums = engine.n_out * engine.acc_bits
     lut = int(products * each) + triples + tree + inputs + sums + 25
     ff = inputs + sums + 25
-    ff += products * term * min(1, engine.multiplier_stages)
-    ff += (words + g * engine.input_bits + triples) * (engine.multiplier_stages == 2)
-    ff += int(tree * engine.tree_stages / max(1, (g - 1).bit_length()))
-    return Resources(lut, ff, products if dsp else 0) + _memory(engine, rom)
+    if not dsp:  # a DSP block has registers of its own
+        ff += products * term * min(1, engine.multiplier_stages)
+        operands = words + g * engine.input_bits + triples
+        inner = max(0, engine.multiplier_stages - 2)
+        ff += operands * (engine.multiplier_stages >= 2) + inner * (products * term // 2 + operands)
+    ff += int(tree * engine.tree_stages / max(1, (ends - 1).bit_length()))
+    memories = [_memory(engine, rom, engine.n_out * size * bits) for size, bits in _places(engine, chain)]
+    late = ends * engine.input_bits  # of each place; a long delay is a shift register in LUTs
+    delays = Resources(late * max(0, chain - 3), late * (min(chain, 3) * (min(chain, 3) - 1) // 2))
+    return sum([*memories, delays], Resources(lut, ff, products if dsp else 0))
 
 
-def _memory(engine: FoldEngine, rom: str) -> Resources:
-    """Return what the weights take: constants, a ROM, or with the biases RAMs of two banks."""
-    bits, words = engine.word_bits, engine.words
+def _places(engine: FoldEngine, chain: int) -> list[tuple[int, int]]:
+    """Return the inputs of every place in the cascades, which has a memory of its own, and bits of a weight."""
+    ends, bits = -(-engine.per_clock // chain), engine.word_bits // (engine.n_out * engine.per_clock)
+    return [(engine.per_clock - (chain - 1) * ends, bits), *[(ends, bits)] * (chain - 1)]
+
+
+def _distinct(engine: FoldEngine, bits: int) -> int:
+    """Return the columns of a ROM that are not equal: a few words can only give so many."""
+    if engine.reloadable:
+        return bits
+    return bits if engine.words > bits.bit_length() else min(bits, (1 << engine.words) - 2)
+
+
+def _memory(engine: FoldEngine, rom: str, bits: int) -> Resources:
+    """Return what weights take, bits of them in a word: constants, a ROM, or with the biases RAMs of two banks."""
+    words = engine.words
     if engine.reloadable:
         words = 2 << max(1, (words - 1).bit_length())
     elif words == 1:
         return Resources()
     deep = -(-words // RAM_DEPTH)
     if not engine.reloadable:
-        lut = int(bits * (deep + 0.2 * (deep - 1)))
-        return Resources(0, 0, 0, blocks(words, bits)) if rom == "block" else Resources(lut, bits)
+        if rom == "block":
+            return Resources(0, 0, 0, blocks(words, bits))
+        bits = _distinct(engine, bits)
+        return Resources(int(bits * (deep + 0.2 * (deep - 1))), bits)
     if rom == "block":
         return of_port(engine) + Resources(0, 0, 0, blocks(words, bits))
     each = 0.58 if words <= RAM_DEPTH // 2 else 1.15

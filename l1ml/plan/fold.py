@@ -25,6 +25,7 @@ import numpy as np
 from l1ml.errors import ConfigError, DataError, TimingError
 from l1ml.plan.arrivals import check_positive, checked_arrivals
 from l1ml.plan.reduce import check_tree_stages
+from l1ml.plan.tables import least_bits, literal, packed
 from l1ml.types.arrays import IntArray
 
 STYLES = ("lut", "dsp")
@@ -35,8 +36,6 @@ PORTS = ("weights_we_i", "weights_address_i", "weights_i", "bias_we_i", "bias_i"
 """By which weights are written."""
 INDEX_BITS = 16
 """Bits of an input's number in the hardware's list of kept inputs."""
-LITERAL_BITS = 1 << 16
-"""Bits of the widest number that Verilator reads; wider ones are put together."""
 ROM_BITS = 1 << 18
 """Bits of the largest ROM.  It is one parameter; how long Verilator takes for it grows with the square."""
 
@@ -56,9 +55,12 @@ class FoldEngine:
         bias: codes added to every result, (outputs,); None for zeros.
         style: multipliers in ``lut`` or ``dsp``.
         rom: weights in ``lut`` or ``block`` (RAM).
-        multiplier_stages: registers between shift register or ROM and the sum: 0; 1 behind the multiplier;
-            2 before it, too.
-        tree_stages: registers in the tree that adds the products of a slice, 0 to its levels.
+        multiplier_stages: registers between shift register or ROM and the sum: 1 behind the multiplier, 2 before
+            it, too, more between its `rows`; 0 to 1 + `rows`.
+        tree_stages: registers in the tree that adds the products of a slice, or the ends of its cascades, 0 to
+            its levels.
+        chain: products that a cascade of DSP blocks adds, each its own to that of the block before it a clock
+            ago; 1: none.
         reloadable: weights and bias can be written while the engine runs; no input is dropped then, and the results
             of any weights with this bias must fit.
 
@@ -68,6 +70,7 @@ class FoldEngine:
     """
 
     MODULE: ClassVar[str] = "l1ml_fold"
+    least_acc_bits = staticmethod(least_bits)
 
     weights: IntArray
     input_bits: int
@@ -81,6 +84,7 @@ class FoldEngine:
     rom: str = "lut"
     multiplier_stages: int = 0
     tree_stages: int = 0
+    chain: int = 1
     reloadable: bool = False
 
     def __post_init__(self) -> None:
@@ -91,13 +95,15 @@ class FoldEngine:
             )
         check_positive(
             "Fold", input_bits=self.input_bits, weight_bits=self.weight_bits, acc_bits=self.acc_bits,
-            per_clock=self.per_clock, results=self.results,
+            per_clock=self.per_clock, results=self.results, chain=self.chain,
         )  # fmt: skip
         for name, value, allowed in (("style", self.style, STYLES), ("rom", self.rom, ROMS)):
             if value not in allowed:
                 raise ConfigError(f"Fold: {name} {value!r}", fix=f"allowed are {', '.join(allowed)}")
-        if self.multiplier_stages not in (0, 1, 2):
-            raise ConfigError(f"Fold: multiplier_stages = {self.multiplier_stages}", fix="give 0, 1 or 2")
+        if not 0 <= self.multiplier_stages <= 1 + self.rows:
+            raise ConfigError(
+                f"Fold: multiplier_stages = {self.multiplier_stages}", fix=f"give 0 to {1 + self.rows}"
+            )
         self._check_sizes()
         self._check_codes()
 
@@ -109,13 +115,30 @@ class FoldEngine:
                 f"Fold: {self.per_clock} inputs per clock, but only {len(self.kept)} of {self.n_in} have weights",
                 fix=f"give at most {len(self.kept)} per clock",
             )
-        check_tree_stages("Fold", self.tree_stages, self.per_clock)
+        self._check_chain()
+        check_tree_stages("Fold", self.tree_stages, self.ends)
         word = self.word_bits // self.n_out
         if self.word_bits * self.words > ROM_BITS:
             fit = ROM_BITS // (word * self.words)
             raise ConfigError(
                 f"Fold: {self.words} words of {self.word_bits} bits are more than {ROM_BITS} bits of ROM",
                 fix=f"split the layer into engines of at most {fit} outputs" if fit else "fold fewer phases",
+            )
+
+    def _check_chain(self) -> None:
+        if self.chain == 1:
+            return
+        if self.multiplier != "dsp" or self.reloadable or not self.multiplier_stages:
+            raise ConfigError(
+                f"Fold: chain = {self.chain}, but only DSP blocks with registers add products, and only of weights"
+                " that stay",
+                fix="give chain 1, or style dsp and multiplier_stages of 1 or 2 without reloadable",
+            )
+        least = -(-self.per_clock // self.ends)
+        if self.chain != least:
+            raise ConfigError(
+                f"Fold: cascades of {self.chain} for {self.per_clock} inputs per clock",
+                fix=f"give chain {least}, which makes as few of them",
             )
 
     def _check_codes(self) -> None:
@@ -144,28 +167,6 @@ class FoldEngine:
                 f"Fold: results need {least} bits, got acc_bits = {self.acc_bits}",
                 fix=f"give from {least} to 62 bits" if least <= 62 else "narrow inputs or weights",
             )
-
-    @staticmethod
-    def least_acc_bits(
-        weights: IntArray, input_bits: int, input_signed: bool, bias: IntArray | None = None
-    ) -> int:
-        """Return the fewest bits, two's complement, that hold every result for inputs of any value.
-
-        Args:
-            weights: codes, (phases, inputs, outputs).
-            input_bits: bits of an input.
-            input_signed: whether inputs are two's complement.
-            bias: codes added to every result, (outputs,); None for zeros.
-        """
-        small = int(np.abs(weights).max()) < 1 << 40  # then the sums over inputs fit 64 bits
-        w = weights if small else weights.astype(object)
-        low = -(1 << (input_bits - 1)) if input_signed else 0
-        high = low + (1 << input_bits) - 1
-        above, below = (f(w, 0).sum(axis=(0, 1)).astype(object) for f in (np.maximum, np.minimum))
-        offset = np.zeros(w.shape[2], dtype=object) if bias is None else bias.astype(object)
-        largest = int(max(above * high + below * low + offset))
-        smallest = int(min(above * low + below * high + offset))
-        return 1 + max(max(largest, 0).bit_length(), (~min(smallest, -1)).bit_length())
 
     @property
     def x_bits(self) -> int:
@@ -234,9 +235,21 @@ class FoldEngine:
         return 2 if self.ternary else self.weight_bits
 
     @property
+    def rows(self) -> int:
+        """Steps of a product that may each end in a register: rows of adders, or the halves of a DSP block."""
+        if self.ternary:
+            return 1
+        return 2 if self.style == "dsp" else (self._rom_weight_bits + 1) // 2
+
+    @property
     def latency(self) -> int:
         """Clocks from the last beat of a result to the result."""
-        return self.slices + 1 + self.multiplier_stages + self.tree_stages
+        return self.slices + self.multiplier_stages + self.tree_stages + self.chain
+
+    @property
+    def ends(self) -> int:
+        """Sums of an output that the tree adds: cascades, or products where there are none."""
+        return -(-self.per_clock // self.chain)
 
     @property
     def multiplier(self) -> str:
@@ -254,10 +267,22 @@ class FoldEngine:
 
         In a word the outputs go from low to high bits, and within an output the inputs of the slice.
         """
+        return [packed(word.ravel(), self._rom_weight_bits) for word in self._by_slice()]
+
+    def _by_slice(self) -> IntArray:
+        """Return the weights as the ROM has them, (words, outputs, per_clock)."""
         padded = np.zeros((self.phases, self.slices * self.per_clock, self.n_out), dtype=np.int64)
         padded[:, : len(self.kept)] = self.weights[:, self.kept]
-        slices = padded.reshape(self.words, self.per_clock, self.n_out).transpose(0, 2, 1)
-        return [_packed(word.ravel(), self._rom_weight_bits) for word in slices]
+        return padded.reshape(self.words, self.per_clock, self.n_out).transpose(0, 2, 1)
+
+    def _by_place(self) -> IntArray:
+        """Return the weights in the order of the hardware: those of a place in the cascades are one ROM.
+
+        Each place has `ends` inputs of a slice, but for the first, which has those that are left.
+        """
+        first = self.per_clock - (self.chain - 1) * self.ends
+        places = np.split(self._by_slice(), range(first, self.per_clock, self.ends), axis=2)
+        return np.concatenate([place.ravel() for place in places])
 
     def parameters(self) -> dict[str, int]:
         """Return the parameters of the SystemVerilog module that are plain numbers; the others: see `literals`."""
@@ -277,6 +302,7 @@ class FoldEngine:
             "BlockRom": int(self.rom == "block"),
             "MultiplierStages": self.multiplier_stages,
             "TreeStages": self.tree_stages,
+            "Chain": self.chain,
             "Reloadable": int(self.reloadable),
         }
 
@@ -285,19 +311,16 @@ class FoldEngine:
         start = np.zeros(self.n_out, dtype=np.int64) if self.bias is None else self.bias.astype(np.int64)
         if self.ternary:
             start = start + (self.weights < 0).sum(axis=(0, 1))
-        return _packed(start, self.acc_bits)
+        return packed(start, self.acc_bits)
 
     def literals(self) -> dict[str, str]:
         """Return the parameters that are wider than an integer, as SystemVerilog."""
         tables = {
-            "Kept": (_packed(self.kept, INDEX_BITS), INDEX_BITS * len(self.kept)),
+            "Kept": (packed(self.kept, INDEX_BITS), INDEX_BITS * len(self.kept)),
             "Initial": (self.bias_word(), self.acc_bits * self.n_out),
-            "Weights": (
-                sum(word << (self.word_bits * at) for at, word in enumerate(self.rom_words())),
-                self.word_bits * self.words,
-            ),
+            "Weights": (packed(self._by_place(), self._rom_weight_bits), self.word_bits * self.words),
         }
-        return {name: _literal(value, bits) for name, (value, bits) in tables.items()}
+        return {name: literal(value, bits) for name, (value, bits) in tables.items()}
 
     def ties(self) -> dict[str, str]:
         """Return the ports that write weights, with what stands on them where nothing does."""
@@ -373,19 +396,3 @@ class FoldEngine:
         if self.bias is not None:
             y = y + self.bias.astype(np.int64)
         return y.reshape(len(codes), self.results, 1, self.n_out)
-
-
-def _packed(codes: IntArray, bits: int) -> int:
-    """Return codes as one number, the first in the lowest bits."""
-    mask = (1 << bits) - 1
-    text = "".join(format(int(code) & mask, f"0{bits}b") for code in codes[::-1])
-    return int(text, 2)
-
-
-def _literal(value: int, bits: int) -> str:
-    """Return a number as SystemVerilog."""
-    parts: list[str] = []
-    for low in range(0, bits, LITERAL_BITS):
-        width = min(LITERAL_BITS, bits - low)
-        parts.insert(0, f"{width}'h{value >> low & ((1 << width) - 1):x}")
-    return parts[0] if len(parts) == 1 else "{" + ", ".join(parts) + "}"

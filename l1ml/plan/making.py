@@ -11,6 +11,8 @@ from l1ml.plan.fold import FoldEngine
 from l1ml.plan.price import Price
 
 AUTO = "auto"
+CHAIN = 6
+"""Longest cascade of DSP blocks: a longer one takes more clocks, and few adders less."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,15 @@ class Making:
         multiplier: ``lut`` or ``dsp``.
         memory: of the weights, ``lut_rom`` or ``block_rom``.
         price: what resources are worth.
-        period_ns: of the clock; engines take their registers by it.
         reload: what can be loaded into it; None for weights that stay.
+        chain: most products in a cascade of DSP blocks, which takes a clock for each.
     """
 
     multiplier: str = AUTO
     memory: str = AUTO
     reload: Reload | None = None
     price: Price = field(default_factory=Price)
-    period_ns: float = 5.0
+    chain: int = CHAIN
 
     @property
     def least(self) -> int:
@@ -56,7 +58,7 @@ class Making:
         return int((self.multiplier, self.memory, self.reload) != (AUTO, AUTO, None))
 
     def made(self, engine: FoldEngine) -> FoldEngine:
-        """Return a Fold with the multipliers, memory and registers that suit it; the first of equal ones.
+        """Return a Fold with the multipliers, cascades and memory that suit it; the first of equal ones.
 
         Args:
             engine: the product, with multipliers and weights in LUTs.
@@ -77,34 +79,21 @@ class Making:
         styles = ("lut", "dsp") if self.multiplier == AUTO else (self.multiplier,)
         roms = ("lut", "block") if self.memory == AUTO else (self.memory.removesuffix("_rom"),)
         fits = [style for style in styles if style == "lut" or self.multiplier != AUTO or _suits_dsp(engine)]
-        ways = [(style, rom) for style in fits for rom in roms]
-        style, rom = min(ways, key=lambda way: self.price.of(cost.of_fold(engine, *way)))
-        multiplier_stages, tree_stages = registers(self.period_ns, engine.per_clock, style, rom)
-        return replace(
-            engine, style=style, rom=rom, multiplier_stages=multiplier_stages, tree_stages=tree_stages
-        )
+        ways = [
+            (style, rom, chain)
+            for style in fits
+            for rom in roms
+            for chain in (self._chains(engine) if style == "dsp" else (1,))
+        ]
+        style, rom, chain = min(ways, key=lambda way: self.price.of(cost.of_fold(engine, *way)))
+        return replace(engine, style=style, rom=rom, chain=chain, multiplier_stages=min(chain - 1, 1))
+
+    def _chains(self, engine: FoldEngine) -> list[int]:
+        """Return the cascades that can be, each the shortest of those that leave as few sums."""
+        most = 1 if engine.reloadable else min(self.chain, engine.per_clock)
+        ends = {-(-engine.per_clock // chain) for chain in range(1, most + 1)}
+        return sorted(-(-engine.per_clock // each) for each in ends)
 
 
 def _suits_dsp(engine: FoldEngine) -> bool:
     return not engine.ternary and engine.fits_dsp
-
-
-def registers(period_ns: float, per_clock: int, style: str = "lut", rom: str = "lut") -> tuple[int, int]:
-    """Return the registers at the multipliers and in the adder tree of a Fold that a clock needs.
-
-    A multiplier of short words takes about 1.5 ns, one in a DSP block without its registers 2.5 ns, a level of the tree
-    and the accumulator 0.6 ns each with routing; a block RAM gives its word 1 ns later than a register.
-
-    Args:
-        period_ns: of the clock.
-        per_clock: inputs taken in one clock.
-        style: multipliers in ``lut`` or ``dsp``.
-        rom: weights in ``lut`` or ``block`` (RAM).
-    """
-    levels = (per_clock - 1).bit_length()
-    product = (2.5 if style == "dsp" else 1.5) + (1.0 if rom == "block" else 0.0)
-    if period_ns >= 0.6 + product + 0.6 * levels + 0.6:
-        return 0, 0
-    fit = max(1, int((period_ns - 0.9) / 0.6))
-    tree = max(0, -(-levels // fit) - 1)
-    return (1 if period_ns >= 1.1 + product else 2), min(levels, tree + (1 if levels else 0))

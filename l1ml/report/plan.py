@@ -30,12 +30,18 @@ def rows(manifest: Mapping[str, Any]) -> list[list[str]]:
         out.append(
             [
                 str(k), str(node["engine"]), ", ".join(str(name) for name in node["layers"]), clocks,
-                str(node.get("multiplier", "")), "" if weights is None else memory(weights),
+                multiplier(node), "" if weights is None else memory(weights),
                 number(node["first_cycle"]), number(node["last_cycle"]), number(node["busy_cycles"]),
                 *(number(round(used[key])) for key in ("lut", "ff", "dsp", "bram")),
             ]
         )  # fmt: skip
     return out
+
+
+def multiplier(node: Mapping[str, Any]) -> str:
+    """Return what multiplies in an engine, and how many products a cascade of DSP blocks adds."""
+    chain = int(node.get("parameters", {}).get("Chain", 1))
+    return str(node.get("multiplier", "")) + (f" x{chain}" if chain > 1 else "")
 
 
 def memory(weights: Mapping[str, Any]) -> str:

@@ -23,7 +23,10 @@ START = (
     "// start_i marks the first beat, which also ends an event that is not complete: nothing comes of it.",
     "// Beats must come at the clocks above.",
 )
-INSIDE = {"l1ml_fold": ("l1ml_multiply", "l1ml_tree", "l1ml_weights"), "l1ml_reduce": ("l1ml_tree",)}
+INSIDE = {
+    "l1ml_fold": ("l1ml_cascade", "l1ml_multiply", "l1ml_products", "l1ml_tree", "l1ml_weights"),
+    "l1ml_reduce": ("l1ml_tree",),
+}
 """Cells that engines are made of, beside l1ml_delay."""
 
 

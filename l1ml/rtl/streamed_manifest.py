@@ -11,8 +11,10 @@ from typing import Any
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.links.layout import LinkLayout
+from l1ml.plan.paths import Path
 from l1ml.rtl import manifest
 from l1ml.rtl.demand import Demand
+from l1ml.schedule.delay import Family
 from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.timing import Latency
 
@@ -32,6 +34,8 @@ class Facts:
         latency: of the block.
         interval: least clocks between two events at the core.
         pipes: pipelined Maps by number of their node.
+        paths: the longest one of every engine, with its place.
+        family: delay model, sized for the block.
         plan: engine by engine, plain data.
         choices: what the plan chose, to lay it out once more.
         estimate: resources of the whole core.
@@ -54,6 +58,8 @@ class Facts:
     latency: Latency
     interval: int
     pipes: Mapping[int, Pipeline]
+    paths: Sequence[tuple[str, Path]]
+    family: Family
     plan: Sequence[Mapping[str, Any]]
     choices: Mapping[str, Any]
     estimate: Mapping[str, Any]
@@ -109,8 +115,8 @@ def build(facts: Facts) -> dict[str, Any]:
         "link": layout.to_dict(),
         "files": [{"path": path, "sha256": digest} for path, digest in facts.files],
         "layers": _layers(facts),
-        "stages": _stages(facts.pipes),
-        "best_clock_mhz": round(min((p.best_clock_mhz for p in facts.pipes.values()), default=0.0), 2),
+        "stages": _stages(facts),
+        "best_clock_mhz": _best_clock_mhz(facts),
         "estimate": dict(facts.estimate),
         "approximations": [{"layer": layer, "what": what} for layer, what in program.approximations],
         "tools": dict(facts.tools),
@@ -154,10 +160,17 @@ def _layers(facts: Facts) -> list[dict[str, Any]]:
     return out
 
 
-def _stages(pipes: Mapping[int, Pipeline]) -> list[dict[str, Any]]:
-    """Return the stages of all Maps, one after the other."""
+def _best_clock_mhz(facts: Facts) -> float:
+    """Return the fastest clock that Maps and engines allow by the delay model, 0 where there are only wires."""
+    found = [pipe.best_clock_mhz for pipe in facts.pipes.values()]
+    found += [facts.family.clock_mhz(path.ns) for _, path in facts.paths]
+    return round(min(found, default=0.0), 2)
+
+
+def _stages(facts: Facts) -> list[dict[str, Any]]:
+    """Return the stages of all Maps, one after the other, and the longest path of every engine."""
     out: list[dict[str, Any]] = []
-    for node, pipe in sorted(pipes.items()):
+    for node, pipe in sorted(facts.pipes.items()):
         bits = Demand(pipe).register_bits
         overhead = pipe.family.register_overhead_ns
         out += [
@@ -170,4 +183,15 @@ def _stages(pipes: Mapping[int, Pipeline]) -> list[dict[str, Any]]:
             }
             for stage, (time, _) in enumerate(pipe.worst)
         ]
+    overhead = facts.family.register_overhead_ns
+    out += [
+        {
+            "index": len(out) + number,
+            "delay_ns": round(path.ns + overhead, 3),
+            "registers_bits": 0,
+            "ops": 0,
+            "worst": f"{place}: {path.name}",
+        }
+        for number, (place, path) in enumerate(facts.paths)
+    ]
     return out

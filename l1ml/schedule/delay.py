@@ -44,6 +44,7 @@ class Family:
         clk_to_q_ns: register, clock to output.
         setup_ns: register, input before the clock; negative where the data may come later.
         dsp_ns: a product in a DSP block without its inner registers, operand pins to product pins.
+        bram_ns: what a word of a block RAM without its output register comes later than one of a register.
         uncertainty_ns: clock jitter and skew that no path may use.
         design_luts: size of the design the nets are meant for.
         source: where the constants come from.
@@ -63,6 +64,7 @@ class Family:
     clk_to_q_ns: float
     setup_ns: float
     dsp_ns: float
+    bram_ns: float
     uncertainty_ns: float
     source: str
     design_luts: int = TYPICAL_LUTS
@@ -189,6 +191,7 @@ _ULTRASCALE_PLUS = Family(
     clk_to_q_ns=0.080,
     setup_ns=-0.020,
     dsp_ns=1.600,
+    bram_ns=1.000,
     uncertainty_ns=0.060,
     source=_ARCS,
 )
@@ -206,6 +209,7 @@ def _scaled(name: str, base: Family, logic: float, net: float, source: str) -> F
         carry_block_ns=base.carry_block_ns * logic,
         clk_to_q_ns=base.clk_to_q_ns * logic,
         dsp_ns=base.dsp_ns * logic,
+        bram_ns=base.bram_ns * logic,
         net_local_ns=base.net_local_ns * net,
         net_size_ns=base.net_size_ns * net,
         fanout_step_ns=base.fanout_step_ns * net,
@@ -239,6 +243,7 @@ _SEVEN = Family(
     clk_to_q_ns=0.225,
     setup_ns=0.010,
     dsp_ns=2.750,
+    bram_ns=1.600,
     uncertainty_ns=0.060,
     source="scaled, not calibrated: typical Virtex-7 arcs at grade 2, nets as UltraScale+ times 1.7",
 )

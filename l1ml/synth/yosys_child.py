@@ -20,13 +20,19 @@ PASS_LOG = "pass.log"
 RESULT = "result.json"
 LUTS = "2:2,3,6:5,10,20"
 """LUT costs for abc: LUT1-LUT6, then pairs and quads joined by F7 and F8."""
+PACKED_AS_E1 = ("xcu", "xcup")
+"""Families whose DSP48E2 has the registers, the adder and the cascade of a DSP48E1, which alone Yosys puts in use."""
 
 
 def recipe(sources: Sequence[str], top: str, family: str) -> list[str]:
     """Return the Yosys commands, from reading the sources (packages first) to the mapped netlist."""
+    synth = f"synth_xilinx -family {family} -flatten -top {top} -noiopad -noclkbuf -run"
+    packing = ["chtype -set DSP48E1 t:DSP48E2", "xilinx_dsp -family xc7", "chtype -set DSP48E2 t:DSP48E1"]
     return [
         f"read_verilog -defer -sv {' '.join(sources)}",
-        f"synth_xilinx -family {family} -flatten -top {top} -noiopad -noclkbuf -run begin:map_luts",
+        f"{synth} begin:coarse",
+        *(packing if family in PACKED_AS_E1 else []),
+        f"{synth} coarse:map_luts",
         "opt_expr -mux_undef -noclkinv",
         f"abc -luts {LUTS}",
         "clean",

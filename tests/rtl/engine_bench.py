@@ -17,7 +17,7 @@ from l1ml.cosim.build import Wire
 from l1ml.cosim.harness import Harness, build
 from l1ml.cosim.lint import lint
 
-CELLS = ("l1ml_delay", "l1ml_tree", "l1ml_weights", "l1ml_multiply")
+CELLS = ("l1ml_delay", "l1ml_tree", "l1ml_weights", "l1ml_multiply", "l1ml_cascade", "l1ml_products")
 """Modules that engines are made of."""
 
 

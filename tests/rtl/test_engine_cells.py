@@ -55,7 +55,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.nd
         bits = input_bits + 1 - signed
         body.append(
             f"l1ml_multiply #(.InputBits({input_bits}), .InputSigned({signed}), .Ternary(1), .TermBits({bits}),"
-            f" .Registered(1)) n{n} (.clk_i, .x_i(x_i[{input_bits - 1}:0]), .triple_i('0), .w_i(w_i[1:0]),"
+            f" .Stages(1)) n{n} (.clk_i, .x_i(x_i[{input_bits - 1}:0]), .triple_i('0), .w_i(w_i[1:0]),"
             f" .term_o(q{n}));"
         )
         outs.append(Wire(f"q{n}", bits))

@@ -54,9 +54,17 @@ ENGINES = {
     "both": engine((3, 4, 2), 2, (0, 1), results=3, style="dsp", signed=False, bias=True),
     "padded": engine((2, 7, 2), 3, (0, 0), dead=[0, 6], signed=False, input_bits=1),
     "wide": engine((1, 9, 3), 5, (1, 3), high=127, input_bits=12, style="dsp"),
+    "fast": engine((2, 5, 2), 2, (4, 1), high=127, input_bits=7, bias=True),
+    "fast_rows": engine((1, 4, 2), 2, (5, 0), high=63, signed=False, results=2),
+    "fast_dsp": engine((1, 4, 2), 2, (3, 1), signed=False, style="dsp", rom="block"),
     "phase_per_clock": engine((6, 2, 2), 2, (1, 1), results=2, high=3),
     "ternary": engine((2, 6, 3), 4, (1, 2), high=1, bias=True),
     "ternary_unsigned": engine((1, 7, 2), 2, (2, 0), high=1, signed=False, results=2),
+    "cascade": engine((1, 8, 3), 4, (1, 0), style="dsp", chain=4, results=2, bias=True),
+    "cascades": engine((3, 10, 2), 5, (1, 1), style="dsp", chain=3, results=2, signed=False),
+    "cascades_late": engine((2, 14, 2), 7, (3, 2), style="dsp", chain=2, rom="block", bias=True),
+    "cascade_of_constants": engine((1, 6, 2), 6, (2, 1), style="dsp", chain=3, results=3, signed=False),
+    "cascade_wide": engine((1, 9, 3), 5, (1, 0), high=127, input_bits=12, style="dsp", chain=5),
     "empty": engine((2, 3, 2), 1, dead=[0, 1, 2], bias=True),
 }
 FREE = {
@@ -77,18 +85,31 @@ MUTANTS = {
     ),
     "first": ("first_q  <= address == '0", "first_q  <= begins"),
     "start": ("begins ? '0 : address_q", "address_q"),
-    "armed": ("valid_i & (left_q != '0) & ~more", "valid_i & ~more"),
-    "early": ("else if (early) left_q <= '0;", ""),
-    "kill": ("take | (more & ~early)", "take | more"),
+    "armed": ("valid_i & open_q & ~more_q", "valid_i & ~more_q"),
+    "open": ("open_q <= left_q != LeftBits'(1);", "open_q <= left_q != '0;"),
+    "more": ("step & (after_q != SliceBits'(1))", "step & (after_q != '0)"),
+    "early": ("    end else if (early) begin\n      left_q <= '0;\n      open_q <= 1'b0;\n", ""),
+    "kill": ("take | (more_q & ~early)", "take | more_q"),
     "fresh": ("else if (active_q & last_q) fresh_q <= 1'b0;", ""),
     "stale": ("if (begins) fresh_q <= 1'b1;\n    else if", "if"),
     "reset": ("      active_q <= 1'b0;\n", ""),
-    "armed_reset": ("      left_q   <= '0;\n", ""),
+    "more_reset": ("      more_q   <= 1'b0;\n", ""),
+    "armed_reset": ("      open_q   <= 1'b0;\n    end\n", "    end\n"),
     "late_reset": ("add_q <= rst_i ? '0 : {", "add_q <= {"),
     "shift": ("inputs_q >> (PerClock * InputBits)", "inputs_q >> InputBits"),
     "kept": ("data_i[Kept[k*16+:16]*InputBits", "data_i[Kept[(KeptInputs-1-k)*16+:16]*InputBits"),
     "marks": (".Width(3),\n      .Latency(Depth)", ".Width(3),\n      .Latency(Depth - 1)"),
     "initial": ("initials[o*AccBits+:AccBits]", "initials[0+:AccBits]"),
+}
+CHAIN_MUTANTS = {
+    "places": ("w[Base*Outputs*WeightBits+o*Bits+:Bits]", "w[Base*Outputs*WeightBits+:Bits]"),
+    "operands": (
+        "      .Latency(j)\n    ) operands (",
+        "      .Latency((j > 1) ? j - 1 : j)\n    ) operands (",
+    ),
+    "address": ("{gen_place[j-1].first, gen_place[j-1].at}", "{gen_place[j-1].first, gen_place[0].at}"),
+    "begin": ("{gen_place[j-1].first, gen_place[j-1].at}", "{begins, gen_place[j-1].at}"),
+    "depth": ("MultiplierStages + TreeStages + Chain - 1;", "MultiplierStages + TreeStages + Chain - 2;"),
 }
 FREE_MUTANTS = {
     "bank": ("bank_q ^ (begins & swap_q)", "bank_q"),
@@ -107,6 +128,7 @@ FREE_MUTANTS = {
 }
 MUTATED = {f"m_{name}": ("mutant", change) for name, change in MUTANTS.items()}
 MUTATED["m_add"] = ("phase_per_clock", ("if (add) begin", "if (1'b1) begin"))
+MUTATED |= {f"m_chain_{name}": ("cascades", change) for name, change in CHAIN_MUTANTS.items()}
 FREE_MUTATED = {f"m_{name}": ("free", change) for name, change in FREE_MUTANTS.items()}
 FREE_MUTATED["m_bias_bank"] = ("free_fast", (".bank_i(sum_bank)", ".bank_i(bank)"))
 ENGINES["mutant"] = engine((3, 5, 2), 2, (2, 1), results=2, dead=[1], bias=True)

@@ -50,12 +50,16 @@ BOOKS = """
   for (genvar p = 0; p < Phases; p++) begin : gen_phase
     for (genvar s = 0; s < Slices; s++) begin : gen_slice
       for (genvar k = 0; k < PerClock; k++) begin : gen_product
+        localparam int unsigned Place = (k < First) ? 0 : 1 + (k - First) / Ends;
+        localparam int unsigned Base = (Place == 0) ? 0 : First + (Place - 1) * Ends;
+        localparam int unsigned Size = (Place == 0) ? First : Ends;
+        localparam int unsigned At = Base * Words + (p * Slices + s) * Size + k - Base; // of its weight
         if (s * PerClock + k < KeptInputs) begin : gen_input
           logic signed [AccBits-1:0] x;
           logic signed [WeightBits-1:0] weight;
           assign x = InputSigned ? $signed(beat[Kept[(s*PerClock+k)*16+:16]*InputBits+:InputBits]) :
               $signed({1'b0, beat[Kept[(s*PerClock+k)*16+:16]*InputBits+:InputBits]});
-          assign weight = $signed(Weights[((p*Slices+s)*PerClock+k)*WeightBits+:WeightBits]);
+          assign weight = $signed(Weights[At*WeightBits+:WeightBits]);
           assign product[(p*Slices+s)*PerClock+k] = (Ternary && weight == -1) ? ~x : x * weight;
         end else begin : gen_zero
           assign product[(p*Slices+s)*PerClock+k] = '0;
@@ -114,7 +118,9 @@ BOOKS = """
     assert (!open || (phase < Phases && result < Results));
     assert (!work || (open && place < Slices));
     assert (left_q == (open ? count : 0));
+    assert (open_q == (left_q != 0));
     assert (active_q == work);
+    assert (more_q == (work && !final_slice));
     assert (!work || after_q == Slices - 1 - place);
     assert (!work || (first_q == first_at[0] && last_q == last_at[0] && fresh_q == fresh_at[0]));
     assert (!work || address_q == (at == Words - 1 ? 0 : at + 1));
@@ -122,7 +128,7 @@ BOOKS = """
     assert (!open || work || address_q == (phase == Phases - 1 ? 0 : (phase + 1) * Slices));
     for (int p = 0; p < Phases; p++)
       for (int s = 0; s < Slices; s++)
-        assert (!work || phase != p || place != s || word == Weights[(p*Slices+s)*WordBits+:WordBits]);
+        assert (!work || Chain > 1 || phase != p || place != s || word == Weights[(p*Slices+s)*WordBits+:WordBits]);
     for (int s = 0; s < Slices; s++)
       for (int k = s * PerClock; k < KeptInputs; k++)
         assert (!work || place != s || inputs_q[(k-s*PerClock)*InputBits+:InputBits] ==
@@ -207,6 +213,10 @@ ENGINES = (
     engine((3, 2), 1, (2, 0), dead=[1], results=2),
     engine((2, 3), 3, (1, 0), high=1),
     engine((3, 3), 1, (1, 0)),
+    engine((2, 4), 2, (1, 0), style="dsp", chain=2, results=2),
+    engine((1, 5), 3, (1, 1), style="dsp", chain=2, results=2),
+    engine((2, 3), 3, (2, 0), style="dsp", chain=3, high=2),
+    engine((2, 2), 2, (3, 0)),
 )
 RELOADED = (
     engine((1, 1), 1, (0, 0), results=2, reloadable=True),
@@ -224,18 +234,28 @@ RELOAD_MUTANTS = (
 MUTANTS = (
     ("SliceBits'(Slices - 1) :", "SliceBits'(Slices - 2) :"),
     ("LeftBits'(Beats - 1);", "LeftBits'(Beats - 2);"),
+    ("open_q <= left_q != LeftBits'(1);", "open_q <= left_q != '0;"),
+    ("step & (after_q != SliceBits'(1))", "step & (after_q != '0)"),
     ("begins ? '0 : address_q", "address_q"),
-    ("else if (early) left_q <= '0;", ""),
-    ("take | (more & ~early)", "take | more"),
-    ("valid_i & (left_q != '0) & ~more", "valid_i & ~more"),
+    ("    end else if (early) begin\n      left_q <= '0;\n      open_q <= 1'b0;\n", ""),
+    ("take | (more_q & ~early)", "take | more_q"),
+    ("valid_i & open_q & ~more_q", "valid_i & ~more_q"),
     ("else if (active_q & last_q) fresh_q <= 1'b0;", ""),
     ("add_q <= rst_i ? '0 : {", "add_q <= {"),
     ("inputs_q >> (PerClock * InputBits)", "inputs_q >> InputBits"),
 )
 
 
+CHAIN_MUTANTS = (
+    ("{gen_place[j-1].first, gen_place[j-1].at}", "{begins, gen_place[j-1].at}"),
+    ("{gen_place[j-1].first, gen_place[j-1].at}", "{gen_place[j-1].first, address_q}"),
+    ("      .Latency(j)\n    ) operands (", "      .Latency(1)\n    ) operands ("),
+)
+CELLS = tuple(f"l1ml_{name}" for name in ("delay", "tree", "multiply", "cascade", "products", "weights"))
+
+
 def prove(folder: Path, one: FoldEngine, mutation: tuple[str, str] | None = None) -> bool:
-    texts = {name: source_of(name) for name in ("l1ml_delay", "l1ml_tree", "l1ml_multiply", "l1ml_weights")}
+    texts = {name: source_of(name) for name in CELLS}
     books = BANKS + BOOKS.replace("Weights[", "mine[") if one.reloadable else BOOKS
     texts[one.MODULE] = inside(source_of(one.MODULE, mutation), books)
     if one.reloadable:
@@ -267,6 +287,11 @@ def test_every_clock(one: FoldEngine, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mutation", MUTANTS, ids=range(len(MUTANTS)))
 def test_a_mutant_is_refuted(mutation: tuple[str, str], tmp_path: Path) -> None:
     assert not prove(tmp_path, ENGINES[2], mutation)
+
+
+@pytest.mark.parametrize("mutation", CHAIN_MUTANTS, ids=range(len(CHAIN_MUTANTS)))
+def test_a_mutant_of_the_cascade_is_refuted(mutation: tuple[str, str], tmp_path: Path) -> None:
+    assert not prove(tmp_path, ENGINES[8], mutation)
 
 
 @pytest.mark.parametrize("one", RELOADED, ids=range(len(RELOADED)))

@@ -50,7 +50,7 @@ def synthesized(one: FoldEngine, folder: Path, family: str = "xcup") -> Synthesi
         f"  l1ml_fold #({', '.join(f'.{key}({value})' for key, value in given.items())}) engine (\n"
         f"    .clk_i, .rst_i, .valid_i, .start_i, .data_i, .valid_o, .start_o, .data_o{writes});\nendmodule\n"
     )
-    names = ("delay", "tree", "multiply", "weights", "fold")
+    names = ("delay", "tree", "multiply", "cascade", "products", "weights", "fold")
     sources = [assets.path("firmware", "rtl", "sv", f"l1ml_{name}.sv") for name in names]
     return synthesize([*sources, top], "top", folder / "build", part_family=family)
 

@@ -48,7 +48,7 @@ def fold_clocks(engine: FoldEngine, clocks: Iterable[tuple[int, int]]) -> list[A
             waiting -= 1
             assert event is not None
             if waiting == 0 and len(event) % engine.phases == 0:
-                done = clock + 1 + engine.multiplier_stages + engine.tree_stages
+                done = clock + engine.multiplier_stages + engine.tree_stages + engine.chain
                 answers.append(Answer(done, len(event) == engine.phases, tuple(event[-engine.phases :])))
             if waiting == 0 and len(event) == engine.beats:
                 event = None

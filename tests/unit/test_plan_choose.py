@@ -15,7 +15,7 @@ from l1ml import flow, planned, streamed
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.making import Making, registers
+from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode
 from l1ml.plan.pinned import PARALLEL
 from l1ml.plan.price import Price
@@ -64,7 +64,7 @@ def test_a_plan_changes_no_code(name: str, options: dict[str, Any]) -> None:
 def test_slower_is_never_more() -> None:
     block = plan("cnn", plan={"lanes": 1})
     config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, "plan": {"lanes": 1}})
-    points = streamed.front(PROGRAMS["cnn"], config, block.layout, block.raster)
+    points = streamed.front(PROGRAMS["cnn"], config, block.layout, block.raster, block.plan.total.lut)
     assert len(points) >= 2
     for fast, slow in itertools.pairwise(points):
         assert fast["cycles"] < slow["cycles"]
@@ -147,16 +147,6 @@ def test_a_pin_that_suits_more_lanes_finds_them() -> None:
     block = streamed.plan(of, ProjectConfig.from_mapping(given), *flow.elements(of))
     assert block.raster.lanes == 4
     assert folds(block) == {name: 4}
-
-
-def test_a_slow_multiplier_or_memory_gets_registers() -> None:
-    for per_clock in (1, 4):
-        stages = [
-            registers(4.16, per_clock, *way)[0] for way in (("lut", "lut"), ("dsp", "lut"), ("dsp", "block"))
-        ]
-        assert stages == sorted(stages)
-        assert stages[2] == 2
-    assert registers(10.0, 1, "dsp", "block") == (0, 0)
 
 
 def test_products_of_two_tensors_are_shared_if_there_is_time() -> None:

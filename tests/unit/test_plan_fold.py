@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from engine_clocks import fold_clocks
 
 from l1ml.errors import ConfigError, DataError, TimingError
-from l1ml.plan.fold import INDEX_BITS, LITERAL_BITS, ROM_BITS, FoldEngine
+from l1ml.plan.fold import INDEX_BITS, ROM_BITS, FoldEngine
+from l1ml.plan.tables import LITERAL_BITS
 
 RNG_SEED = 6
 
@@ -80,6 +82,54 @@ def test_the_rom_holds_every_weight_once(per_clock: int, low: int) -> None:
         weight = rom[(word * 4 + output) * per_clock + lane]
         totals[output] += ~code if one.ternary and weight == -1 else code * weight
     assert totals == one.emulate(x).ravel().tolist()
+
+
+@pytest.mark.parametrize(("per_clock", "chain", "first"), [(4, 2, 2), (5, 2, 2), (7, 3, 1), (6, 6, 1)])
+def test_every_place_of_a_cascade_has_a_rom_of_its_own(per_clock: int, chain: int, first: int) -> None:
+    one = engine(2, 12, 2, per_clock, style="dsp", multiplier_stages=1, chain=chain)
+    assert one.parameters()["Chain"] == chain
+    rom = np.array(unpacked(one.literals()["Weights"], 4))
+    plain = replace(one, chain=1)
+    by_slice = np.array(unpacked(plain.literals()["Weights"], 4)).reshape(one.words, 2, per_clock)
+    at = 0
+    for base in [0, *range(first, per_clock, one.ends)]:
+        size = first if base == 0 else one.ends
+        place = by_slice[:, :, base : base + size]
+        np.testing.assert_array_equal(rom[at : at + place.size].reshape(place.shape), place)
+        at += place.size
+    assert at == len(rom)
+    assert one.rom_words() == plain.rom_words()
+
+
+def test_a_cascade_takes_a_clock_for_each_block_behind_the_first() -> None:
+    arrivals = np.arange(6) * 3
+    for stages in (1, 2):
+        plain = engine(3, 12, 3, 4, style="dsp", results=2, multiplier_stages=stages)
+        chained = replace(plain, chain=4)
+        np.testing.assert_array_equal(chained.times(arrivals), plain.times(arrivals) + 3)
+        assert chained.busy(arrivals) == plain.busy(arrivals)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"style": "lut"}, "chain = 2, but only DSP blocks with registers add products"),
+        ({"multiplier_stages": 0}, "chain = 2, but only DSP blocks with registers add products"),
+        ({"reloadable": True, "acc_bits": 20}, "and only of weights that stay"),
+        ({"low": -1}, "give chain 1, or style dsp and multiplier_stages of 1 or 2"),
+        ({"chain": 0}, "chain = 0"),
+        (
+            {"chain": 4},
+            "cascades of 4 for 5 inputs per clock\n  fix give chain 3, which makes as few of them",
+        ),
+        ({"chain": 6}, "give chain 5"),
+        ({"chain": 3, "tree_stages": 2}, "2 registers in a tree of 2 terms"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    given = {"style": "dsp", "multiplier_stages": 1, "chain": 2}
+    with pytest.raises(ConfigError, match=message):
+        engine(1, 10, 3, 5, **{**given, **changes})
 
 
 @pytest.mark.parametrize("registers", [(0, 0), (1, 0), (2, 1)])
@@ -182,8 +232,8 @@ def test_what_has_no_meaning_is_refused() -> None:
         engine(style="clb")
     with pytest.raises(ConfigError, match=r"rom 'ultra'\n  fix allowed are lut, block"):
         engine(rom="ultra")
-    with pytest.raises(ConfigError, match="multiplier_stages = 3"):
-        engine(multiplier_stages=3)
+    with pytest.raises(ConfigError, match=r"multiplier_stages = 4\n  fix give 0 to 3"):
+        engine(multiplier_stages=4)
     with pytest.raises(ConfigError, match="2 registers in a tree of 2 terms, which has 1 levels"):
         engine(tree_stages=2)
     with pytest.raises(ConfigError, match="6 inputs per clock, but only 5 of 5 have weights"):

@@ -2,10 +2,13 @@
 //
 // A dense layer that takes PerClock inputs a clock, times their weights for all outputs, into one accumulator
 // per output. A beat takes Slices = ceil(KeptInputs / PerClock) clocks; a result takes Phases beats, each
-// with weights of its own, and comes Slices + 1 + MultiplierStages + TreeStages clocks after the last.
+// with weights of its own, and comes Slices + MultiplierStages + TreeStages + Chain clocks after the last.
 // An event has Phases * Results beats. data_o holds results only beside valid_o.
 //
 // Ternary: weights are -1, 0 or 1, and -1 takes ~x for -x. Initial has the ones that are missing then.
+//
+// Chain: so many products are added by the DSP blocks that make them, see l1ml_products. Inputs and weights
+// of a slice lie in places, those of place k are delayed by k clocks.
 //
 // start_i begins a new event, whatever came before. Beats behind the last one and before the first start are
 // ignored. A beat without start that comes less than Slices clocks after the one before ends the event: it
@@ -31,8 +34,9 @@ module l1ml_fold #(
   parameter bit          Ternary          = 1'b0,
   parameter bit          Dsp              = 1'b0, // multiply in DSP blocks, or in LUTs
   parameter bit          BlockRom         = 1'b0, // weights in block RAM, or in LUTs
-  parameter int unsigned MultiplierStages = 0, // 1: register behind multipliers; 2: before, too
+  parameter int unsigned MultiplierStages = 0, // registers: 1 behind multipliers, 2 before, more in their rows
   parameter int unsigned TreeStages       = 0, // registers in the tree over a slice
+  parameter int unsigned Chain            = 1, // products that DSP blocks add up; 1: none
   parameter bit          Reloadable       = 1'b0,
   parameter logic [KeptInputs*16-1:0] Kept = '0, // their numbers, as they are taken
   parameter logic [Outputs*AccBits-1:0] Initial = '0, // of the accumulators
@@ -40,7 +44,7 @@ module l1ml_fold #(
   localparam int unsigned Words = Phases * Slices,
   localparam int unsigned AddressBits = (Words > 1) ? $clog2(Words) : 1,
   localparam int unsigned WordBits = Outputs * PerClock * WeightBits,
-  parameter logic [Words*WordBits-1:0] Weights = '0 // [slice][output][input of the slice]
+  parameter logic [Words*WordBits-1:0] Weights = '0 // [place][slice][output][input of the place]
 ) (
   input  wire logic                        clk_i,
   input  wire logic                        rst_i,
@@ -61,25 +65,29 @@ module l1ml_fold #(
   localparam int unsigned SliceBits = (Slices > 1) ? $clog2(Slices) : 1;
   localparam int unsigned Beats = Phases * Results;
   localparam int unsigned LeftBits = (Beats > 1) ? $clog2(Beats) : 1;
-  localparam int unsigned Depth = MultiplierStages + TreeStages; // operands to accumulator
+  localparam int unsigned Depth = MultiplierStages + TreeStages + Chain - 1; // to the accumulator
+  localparam int unsigned ProductStages = (MultiplierStages < 2) ? MultiplierStages : MultiplierStages - 1;
+  localparam int unsigned Ends = (PerClock + Chain - 1) / Chain; // sums that the tree adds
+  localparam int unsigned First = PerClock - (Chain - 1) * Ends; // products of place 0
   localparam int unsigned Grows = Ternary ? (InputSigned ? 0 : 1) : WeightBits;
   localparam int unsigned TermBits = InputBits + Grows;
   localparam int unsigned Grown = TermBits + $clog2(PerClock);
   localparam int unsigned SumBits = (Grown < AccBits) ? Grown : AccBits;
 
-  if (MultiplierStages > 2) begin : gen_check
-    $error("l1ml_fold: MultiplierStages must be 0, 1 or 2");
+  if (Chain > 1 && Reloadable) begin : gen_check_chain
+    $error("l1ml_fold: Chain must be 1 with Reloadable");
   end
 
   // Sequence.
   logic begins; // first beat of an event
   logic take; // the beat belongs to an event and comes in time
   logic early; // it comes too early
-  logic more; // slices of the beat before still wait
   logic step; // a slice is taken in the next clock
   logic active_q; // a slice is taken in this clock
   logic [SliceBits-1:0] after_q; // slices behind it
+  logic more_q; // there are some
   logic [LeftBits-1:0] left_q; // beats that are still to come, 0: none is expected
+  logic open_q; // it is not 0
   logic [AddressBits-1:0] address_q; // word of the next slice
   logic [AddressBits-1:0] address;
   logic first_q; // the slice is the first of a result
@@ -87,36 +95,45 @@ module l1ml_fold #(
   logic fresh_q; // no result of the event is complete
 
   assign begins  = valid_i & start_i;
-  assign more    = active_q & (after_q != '0);
-  assign take    = begins | (valid_i & (left_q != '0) & ~more);
-  assign early   = valid_i & ~start_i & (left_q != '0) & more;
-  assign step    = take | (more & ~early);
+  assign take    = begins | (valid_i & open_q & ~more_q);
+  assign early   = valid_i & ~start_i & open_q & more_q;
+  assign step    = take | (more_q & ~early);
   assign address = begins ? '0 : address_q;
 
   always_ff @(posedge clk_i) begin
     active_q <= step;
     after_q  <= take ? SliceBits'(Slices - 1) : after_q - SliceBits'(1);
+    more_q   <= take ? Slices != 1 : step & (after_q != SliceBits'(1));
     first_q  <= address == '0;
     last_q   <= address == AddressBits'(Words - 1);
     if (step) begin
       address_q <= (address == AddressBits'(Words - 1)) ? '0 : address + AddressBits'(1);
     end
-    if (begins) left_q <= LeftBits'(Beats - 1);
-    else if (early) left_q <= '0;
-    else if (take) left_q <= left_q - LeftBits'(1);
+    if (begins) begin
+      left_q <= LeftBits'(Beats - 1);
+      open_q <= Beats != 1;
+    end else if (early) begin
+      left_q <= '0;
+      open_q <= 1'b0;
+    end else if (take) begin
+      left_q <= left_q - LeftBits'(1);
+      open_q <= left_q != LeftBits'(1);
+    end
     if (begins) fresh_q <= 1'b1;
     else if (active_q & last_q) fresh_q <= 1'b0;
     if (rst_i) begin
       active_q <= 1'b0;
+      more_q   <= 1'b0;
       left_q   <= '0;
+      open_q   <= 1'b0;
     end
   end
 
   // What the slices are taken from: the next is at the low end of the inputs, with its word.
   logic [Slices*PerClock*InputBits-1:0] given; // the inputs that are kept, filled up with zeros
   logic [Slices*PerClock*InputBits-1:0] inputs_q;
-  logic [PerClock*InputBits-1:0] slice;
-  logic [WordBits-1:0] word;
+  logic [PerClock*InputBits-1:0] slice; // and operands of later places from slices before
+  logic [WordBits-1:0] word; // [place][output][input of the place]
   logic bank_q; // of the weights
   logic [Outputs*AccBits-1:0] initials; // what the accumulators of the slice there begin with
   logic unused_inputs; // those that have no weight
@@ -209,23 +226,39 @@ module l1ml_fold #(
     assign bank_q = 1'b0;
     assign initials = Initial;
 
-    l1ml_weights #(
-      .Words(Words),
-      .WordBits(WordBits),
-      .AddressBits(AddressBits),
-      .BlockRom(BlockRom),
-      .Weights(Weights)
-    ) weights (
-      .clk_i(clk_i),
-      .bank_i(bank_q),
-      .first_i(begins),
-      .address_i(address_q),
-      .data_o(word),
-      .we_i(1'b0),
-      .we_bank_i(1'b0),
-      .we_address_i('0),
-      .we_data_i('0)
-    );
+    for (genvar j = 0; j < Chain; j++) begin : gen_place
+
+      localparam int unsigned Base = (j == 0) ? 0 : First + (j - 1) * Ends; // products before
+      localparam int unsigned Bits = Outputs * ((j == 0) ? First : Ends) * WeightBits;
+
+      logic first;
+      logic [AddressBits-1:0] at;
+
+      if (j == 0) begin : gen_now
+        assign {first, at} = {begins, address_q};
+      end else begin : gen_later
+        always_ff @(posedge clk_i) {first, at} <= {gen_place[j-1].first, gen_place[j-1].at};
+      end
+
+      l1ml_weights #(
+        .Words(Words),
+        .WordBits(Bits),
+        .AddressBits(AddressBits),
+        .BlockRom(BlockRom),
+        .Weights(Weights[Base*Words*Outputs*WeightBits+:Words*Bits])
+      ) weights (
+        .clk_i(clk_i),
+        .bank_i(bank_q),
+        .first_i(first),
+        .address_i(at),
+        .data_o(word[Base*Outputs*WeightBits+:Bits]),
+        .we_i(1'b0),
+        .we_bank_i(1'b0),
+        .we_address_i('0),
+        .we_data_i('0)
+      );
+
+    end
 
   end
 
@@ -235,7 +268,18 @@ module l1ml_fold #(
   logic [PerClock*(InputBits+2)-1:0] triples;
   logic [WordBits-1:0] w;
 
-  assign slice = inputs_q[PerClock*InputBits-1:0];
+  assign slice[First*InputBits-1:0] = inputs_q[First*InputBits-1:0];
+
+  for (genvar j = 1; j < Chain; j++) begin : gen_place_later
+    l1ml_delay #(
+      .Width(Ends * InputBits),
+      .Latency(j)
+    ) operands (
+      .clk_i(clk_i),
+      .data_i(inputs_q[(First+(j-1)*Ends)*InputBits+:Ends*InputBits]),
+      .data_o(slice[(First+(j-1)*Ends)*InputBits+:Ends*InputBits])
+    );
+  end
 
   for (genvar k = 0; k < PerClock; k++) begin : gen_triple
 
@@ -251,7 +295,7 @@ module l1ml_fold #(
 
   end
 
-  if (MultiplierStages == 2) begin : gen_operands_q
+  if (MultiplierStages > 1) begin : gen_operands_q
     always_ff @(posedge clk_i) begin
       x       <= slice;
       triples <= slice_triples;
@@ -301,45 +345,33 @@ module l1ml_fold #(
 
   for (genvar o = 0; o < Outputs; o++) begin : gen_output
 
-    logic [PerClock*SumBits-1:0] terms;
+    logic [PerClock*WeightBits-1:0] mine; // weights of this output
     logic [SumBits-1:0] sum;
     logic [AccBits-1:0] acc_q;
 
-    for (genvar k = 0; k < PerClock; k++) begin : gen_term
-
-      logic [TermBits-1:0] term;
-      logic unused_bits; // those above the accumulator's
-
-      assign unused_bits = ^term;
-
-      l1ml_multiply #(
-        .InputBits(InputBits),
-        .InputSigned(InputSigned),
-        .WeightBits(WeightBits),
-        .Ternary(Ternary),
-        .Dsp(Dsp),
-        .Registered(MultiplierStages != 0),
-        .TermBits(TermBits)
-      ) multiply (
-        .clk_i(clk_i),
-        .x_i(x[k*InputBits+:InputBits]),
-        .triple_i(triples[k*(InputBits+2)+:InputBits+2]),
-        .w_i(w[(o*PerClock+k)*WeightBits+:WeightBits]),
-        .term_o(term)
-      );
-
-      assign terms[k*SumBits+:SumBits] = SumBits'($signed(term));
-
+    for (genvar j = 0; j < Chain; j++) begin : gen_place
+      localparam int unsigned Base = (j == 0) ? 0 : First + (j - 1) * Ends; // products before
+      localparam int unsigned Bits = ((j == 0) ? First : Ends) * WeightBits;
+      assign mine[Base*WeightBits+:Bits] = w[Base*Outputs*WeightBits+o*Bits+:Bits];
     end
 
-    l1ml_tree #(
+    l1ml_products #(
       .Terms(PerClock),
-      .Width(SumBits),
-      .Stages(TreeStages)
-    ) tree (
+      .InputBits(InputBits),
+      .InputSigned(InputSigned),
+      .WeightBits(WeightBits),
+      .Ternary(Ternary),
+      .Dsp(Dsp),
+      .Stages(ProductStages),
+      .TreeStages(TreeStages),
+      .Chain(Chain),
+      .SumBits(SumBits)
+    ) products (
       .clk_i(clk_i),
-      .data_i(terms),
-      .data_o(sum)
+      .x_i(x),
+      .triples_i(triples),
+      .w_i(mine),
+      .sum_o(sum)
     );
 
     always_ff @(posedge clk_i) begin
