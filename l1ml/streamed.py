@@ -26,6 +26,7 @@ from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.cost import Resources
 from l1ml.plan.price import Price
 from l1ml.plan.streams import WHOLE, Raster
+from l1ml.plan.timing import Timed
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
 from l1ml.synth import estimate
@@ -59,6 +60,11 @@ class Streamed:
     raster: Raster
     latency: Latency
     pipes: Mapping[int, Pipeline]
+
+    @property
+    def timed(self) -> Timed:
+        """Engines and the clocks of all their beats."""
+        return self.plan.timed
 
 
 class Workshop:

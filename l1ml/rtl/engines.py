@@ -59,6 +59,14 @@ def print_network(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline
     return out
 
 
+def buses(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> dict[int, tuple[str, str, str]]:
+    """Return the names that (valid, start, data) of every stream have in the core."""
+    printer = _Printer(core, timed, pipes)
+    for _ in printer.lines():
+        pass
+    return printer.valid
+
+
 def cell_text(cell: str) -> str:
     """Return the source of a library cell."""
     return assets.path("firmware", "rtl", "sv", f"{cell}.sv").read_text(encoding="utf-8")
