@@ -196,7 +196,7 @@ def _streamed(
         tools=tool_versions(),
         softmax=frozenset(softmax_outputs(model)),
         outputs=outputs,
-        choices=planned.choices(block, kinds),
+        choices=planned.choices(block, program, config, kinds),
         weights=None if memories is None else memories.to_dict(),
     )
     written = {**files, **_constraints(top, config, layout, files), **texts}

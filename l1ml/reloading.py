@@ -21,9 +21,9 @@ from l1ml.errors import ConfigError, DataError, L1mlError
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.again import Again, Recorded
-from l1ml.plan.choose import choices
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node, ScanNode
+from l1ml.plan.kept import network_of, raster_of
+from l1ml.plan.network import EngineNetwork, MapNode, Node, ScanNode
 from l1ml.plan.streamer import lay_out
 from l1ml.rtl.project import CONFIG
 from l1ml.rtl.reload import AddressMap, folds
@@ -62,8 +62,8 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
         )
     found = AddressMap.from_dict(facts)
     kinds = project.manifest["choices"]["outputs"]
-    raster, _, _ = planned.recorded(project.manifest, str(project.root))
     first, record = laid_out(project)
+    raster = raster_of(project.manifest)
     if _ports(program) != _ports(project.program):
         raise ConfigError(
             "the model has other inputs or outputs than the block",
@@ -117,22 +117,11 @@ def _kind(data: dict[str, Any] | None) -> TensorType | None:
 
 def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
     """Return the engines of the project, laid out once more, and the choices behind them."""
-    raster, slices, split = planned.recorded(project.manifest, str(project.root))
-    config = streamed.with_interface(ProjectConfig.from_mapping(read_yaml(project.root / CONFIG)))
-    config = flow.with_link_clock(config)
-    goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
-    record = Recorded(choices(project.program, goal, slices, split))
-    network = lay_out(project.program, raster, record)
-    wanted = [node.get("parameters") for node in project.manifest["plan"]]
-    made = [node.engine.parameters() if isinstance(node, EngineNode) else None for node in network.nodes]
-    pairs = zip(network.nodes, wanted, made, strict=len(wanted) == len(made))
-    if len(wanted) != len(made) or any(a != b for n, a, b in pairs if isinstance(n, EngineNode)):
-        raise DataError(
-            "the project was made by another version, or its files were changed",
-            where=(str(project.root),),
-            fix="run l1ml convert",
-        )
-    return network, record
+    try:
+        return network_of(project.manifest, project.program)
+    except DataError as error:
+        error.where = (str(project.root), *error.where)
+        raise
 
 
 def _compare(first: EngineNetwork, second: EngineNetwork) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from l1ml import assets
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
-from l1ml.plan.timing import Timed, Wait
+from l1ml.plan.timing import Measured, Timed, Wait
 from l1ml.rtl import parts, reload, wiring
 from l1ml.rtl.systemverilog import Core, LinkFacts, link_constants, package_text, print_core
 from l1ml.rtl.wiring import LINE, Lane
@@ -59,7 +59,7 @@ def print_network(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline
     return out
 
 
-def buses(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> dict[int, tuple[str, str, str]]:
+def buses(core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> dict[int, tuple[str, str, str]]:
     """Return the names that (valid, start, data) of every stream have in the core."""
     printer = _Printer(core, timed, pipes)
     for _ in printer.lines():
@@ -104,7 +104,7 @@ def cells(timed: Timed) -> list[str]:
 
 
 class _Printer:
-    def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> None:
+    def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> None:
         self.core, self.timed, self.pipes = core, timed, pipes
         self.network = timed.network
         self.whole = self.network.streams[0].raster.beats == 1

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from l1ml.plan.network import EngineNode, MapNode, ScanNode
-from l1ml.plan.timing import Timed, Wait, join
+from l1ml.plan.timing import Measured, Timed, Wait, join
 from l1ml.rtl.engines import StreamedCore, buses
-from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.arrays import BoolArray, IntArray
 
 
@@ -21,7 +20,8 @@ class Tap:
 
     Args:
         node: number of the engine that makes or reads it; one past the last for the outputs of the core.
-        waits: the beats have just waited in front of the engine; else they leave it.
+        waits: ``delay``, ``align`` or ``pace``, where the beats have just waited in front of the engine; empty where
+            they leave it.
         stream: number of the stream.
         data: name of the vector; empty where the stream has no bits.
         width: its bits.
@@ -30,7 +30,7 @@ class Tap:
     """
 
     node: int
-    waits: bool
+    waits: str
     stream: int
     data: str
     width: int
@@ -38,7 +38,7 @@ class Tap:
     clocks: IntArray
 
 
-def taps(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> Iterator[Tap]:
+def taps(core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> Iterator[Tap]:
     """Yield the buses of a core in the order of its engines: first what an engine reads, then what it makes."""
     names, network = buses(core, timed, pipes), timed.network
     for number, node in enumerate(network.nodes):
@@ -47,7 +47,7 @@ def taps(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> Ite
             valid, _, data = names[stream]
             own = valid if valid.startswith(f"n{number}_") and stream == node.outputs[0] else ""
             bits = network.streams[stream].bits
-            yield Tap(number, False, stream, data if bits else "", bits, own, timed.times[stream])
+            yield Tap(number, "", stream, data if bits else "", bits, own, timed.times[stream])
     yield from _waits(len(network.nodes), "out", network.outputs, timed.ends, timed)
 
 
@@ -57,14 +57,17 @@ def _waits(
     kinds = [timed.network.streams[s] for s in streams]
     clocks, _ = join([timed.times[s] for s in streams], [max(1, kind.bits) for kind in kinds])
     for k, (stream, kind, wait) in enumerate(zip(streams, kinds, waits, strict=True)):
-        if wait.clocks or wait.buffer is not None:
-            valid = "" if wait.buffer is not None else f"{stem}_in{k}_valid"
-            yield Tap(
-                number, True, stream, f"{stem}_in{k}_data" if kind.bits else "", kind.bits, valid, clocks
-            )
+        how = "align" if wait.buffer is not None else "pace" if wait.pace is not None else "delay"
+        if how == "delay" and not wait.clocks:
+            continue
+        at = clocks if wait.pace is None else wait.pace.times(clocks)
+        data, valid = f"{stem}_in{k}_data", f"{stem}_in{k}_valid"
+        yield Tap(
+            number, how, stream, data if kind.bits else "", kind.bits, "" if how == "align" else valid, at
+        )
 
 
-def engine_name(timed: Timed, pipes: Mapping[int, Pipeline], number: int) -> tuple[str, tuple[str, ...]]:
+def engine_name(timed: Timed, pipes: Mapping[int, Measured], number: int) -> tuple[str, tuple[str, ...]]:
     """Return the kind of an engine and the layers that it holds."""
     if number == len(timed.network.nodes):
         return "output", ()

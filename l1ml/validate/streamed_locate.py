@@ -7,151 +7,106 @@ Every beat on them is held against the plan's: its clock, and its codes by the e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from l1ml.cosim.build import Wire
-from l1ml.cosim.harness import Harness, build
+from l1ml.cosim.harness import Harness, build, chunks
 from l1ml.cosim.pack import Slot, pack, unpack
+from l1ml.errors import DataError, L1mlError
+from l1ml.graph.program import loads
 from l1ml.links.layout import LinkLayout
+from l1ml.plan.kept import KeptPlan, plan_of
 from l1ml.plan.streams import Raster, Stream
 from l1ml.plan.timing import Timed
 from l1ml.rtl.engines import StreamedCore
+from l1ml.rtl.project import NETWORK
 from l1ml.rtl.taps import Tap, engine_name, meaningful, taps
-from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.arrays import IntArray, WordArray
-from l1ml.validate.core import rtl_sources
+from l1ml.validate.core import rtl_sources, slots
+from l1ml.validate.fault import Fault
+from l1ml.validate.locate import OUTSIDE
 
-
-class Block(Protocol):
-    """A planned block; `l1ml.streamed.Streamed` is one."""
-
-    @property
-    def timed(self) -> Timed: ...  # noqa: D102
-
-    @property
-    def layout(self) -> LinkLayout: ...  # noqa: D102
-
-    @property
-    def raster(self) -> Raster: ...  # noqa: D102
-
-    @property
-    def pipes(self) -> Mapping[int, Pipeline]: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Fault:
-    """The first beat that is not the plan's.
-
-    Args:
-        layer: whose engine it is; several, joined by commas, where one engine holds them.
-        engine: number of the engine; one past the last for the outputs.
-        kind: ``map``, ``window``, ...; with ``waits`` the delay in front of it.
-        waits: the beat is wrong where it has waited for another stream, before the engine reads it.
-        stream: number of the stream.
-        event: number in the sample.
-        beat: number in the event.
-        clock: from the first beat of its event on.
-        place: (position in the beat, element), None where the beat itself is missing or should not be there.
-        expected: its code, None for no beat.
-        found: the code in its place, None for no beat.
-    """
-
-    layer: str
-    engine: int
-    kind: str
-    waits: bool
-    stream: int
-    event: int
-    beat: int
-    clock: int
-    place: tuple[int, int] | None
-    expected: int | None
-    found: int | None
-
-    def __str__(self) -> str:
-        where = f"delay in front of engine {self.engine}" if self.waits else f"engine {self.engine}"
-        when = f"event {self.event}, beat {self.beat}, clock {self.clock}"
-        if self.place is None:
-            what = "there is none" if self.found is None else "there is one that should not be"
-            return f"{where} ({self.kind}), {when}: {what}"
-        position, element = self.place
-        codes = f"expected {self.expected}, found {self.found}"
-        return f"{where} ({self.kind}), {when}, position {position} element {element}: {codes}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for ``verdict.json``."""
-        return {
-            "engine": self.engine,
-            "kind": self.kind,
-            "waits": self.waits,
-            "stream": self.stream,
-            "event": self.event,
-            "beat": self.beat,
-            "clock": self.clock,
-            "position": None if self.place is None else self.place[0],
-            "element": None if self.place is None else self.place[1],
-            "expected": self.expected,
-            "found": self.found,
-            "text": str(self),
-        }
+UNPLANNED = "streamed core"
+"""Named, with the reason, when the plan of the project cannot be read: then nothing says what its buses carry."""
+PLAN = "plan of the engines"
+"""Named when the core does what was planned, and the plan is not the network."""
+OUTPUTS = "outputs"
+"""Named when every engine is right, and what the core makes of their results is not."""
 
 
 def locate_streamed(
-    manifest: Mapping[str, Any], root: Path, build_dir: Path, block: Block, codes: IntArray, first_event: int
-) -> Fault | None:
-    """Run events on the bare core at the link's interval and return the first fault.
+    manifest: Mapping[str, Any],
+    root: Path,
+    build_dir: Path,
+    codes: IntArray,
+    expected: IntArray,
+    first_event: int,
+) -> tuple[str, Fault | None]:
+    """Run events on the bare core at the link's interval and name the layer of the first wrong beat.
 
     Args:
         manifest: of the project.
         root: project folder.
         build_dir: folder of the build cache.
-        block: the plan of the project.
         codes: input codes of the events around a divergence, (events, elements).
+        expected: the emulator's output codes for them, (events, elements).
         first_event: number of the first of them in the sample.
 
     Returns:
-        None where every beat is the plan's: then the core is right.
+        The layer and its fault.  Without a fault: `OUTSIDE` when the core is right, `PLAN` when it does what was
+        planned and that is wrong, `UNPLANNED` when the plan cannot be read.
 
     Raises:
         ToolError: the simulator is missing or failed.
     """
-    timed, layout = block.timed, block.layout
+    layout = LinkLayout.from_dict(manifest["link"])
+    try:
+        plan = _plan(manifest, root, layout)
+    except (L1mlError, OSError) as error:
+        return f"{UNPLANNED} ({error.what if isinstance(error, L1mlError) else error})", None
     core = StreamedCore(
         str(manifest["core_module"]), str(manifest["digest"]["network"]), layout.clock_mhz, layout.link_cycles
     )
-    found = list(taps(core, timed, block.pipes))
+    timed, found = plan.timed, list(taps(core, plan.timed, plan.pipes))
     harness = _build(manifest, root, build_dir, layout, found)
-    beats = _beats(block.raster, codes)
+    beats = _beats(plan.raster, codes)
     begins = np.arange(len(codes), dtype=np.int64) * layout.link_cycles
-    rows = harness.run(_traffic(block, harness, beats, begins))
-    expected = timed.network.emulate_streams(beats)
+    rows = harness.run(_traffic(timed, layout, harness, beats, begins))
+    streams = timed.network.emulate_streams(beats)
     for tap in found:
-        fault = _clock_fault(tap, rows, harness, begins)
-        if fault is None and tap.data:
-            fault = _code_fault(tap, rows, harness, begins, expected[tap.stream], timed)
-        if fault is not None:
-            event, beat, clock, place, code, wrong = fault
-            kind, layers = engine_name(timed, block.pipes, tap.node)
-            layer = ", ".join(layers) or "outputs"
-            return Fault(
-                layer,
-                tap.node,
-                kind,
-                tap.waits,
-                tap.stream,
-                first_event + event,
-                beat,
-                clock,
-                place,
-                code,
-                wrong,
+        wrong = _clock_fault(tap, rows, harness, begins)
+        if wrong is None and tap.data:
+            wrong = _code_fault(tap, rows, harness, begins, streams[tap.stream], timed)
+        if wrong is not None:
+            kind, layers = engine_name(timed, plan.pipes, tap.node)
+            layer = ", ".join(layers) or OUTPUTS
+            event, beat, clock, place, code, instead = wrong
+            event += first_event
+            fault = Fault(
+                layer, tap.node, kind, tap.waits, tap.stream, event, beat, clock, place, code, instead
             )
-    return None
+            return layer, fault
+    if not np.array_equal(_outputs(timed, streams), expected):
+        return PLAN, None
+    ends = _output_fault(timed, manifest, rows, harness, begins, expected, first_event)
+    return (OUTSIDE if ends is None else OUTPUTS), ends
+
+
+def _plan(manifest: Mapping[str, Any], root: Path, layout: LinkLayout) -> KeptPlan:
+    """Return the plan of a project.
+
+    Raises:
+        DataError: its files do not belong to each other.
+    """
+    file = root / NETWORK
+    program = loads(file.read_text(encoding="utf-8"), str(file))
+    if program.digest != manifest["digest"]["network"]:
+        raise DataError("network.json is not the network that this project's RTL was made from")
+    return plan_of(manifest, program, max(1, layout.beat_words))
 
 
 _Found = tuple[int, int, int, tuple[int, int] | None, int | None, int | None]
@@ -163,16 +118,26 @@ def _build(
 ) -> Harness:
     names = {tap.data: tap.width for tap in found if tap.data}
     names |= {tap.valid: 1 for tap in found if tap.valid}
-    start = [Wire("start_i", 1)] if layout.beat_count else []
     return build(
         [path for path in rtl_sources(manifest, root) if path.stem != manifest["top_module"]],
         str(manifest["core_module"]),
-        [Wire("valid_i", 1), *start, Wire("data_i", layout.beat_width)],
-        [Wire("valid_o", 1)],
+        list(_inputs(manifest, layout)),
+        [Wire("valid_o", 1), Wire("data_o", layout.out_width)],
         build_dir,
         probes=[Wire(name, width) for name, width in names.items()],
         fast="-O0",
     )
+
+
+def _inputs(manifest: Mapping[str, Any], layout: LinkLayout) -> Iterator[Wire]:
+    """Yield the inputs of the core; what writes other weights comes last and stays 0."""
+    yield Wire("valid_i", 1)
+    if layout.beat_count:
+        yield Wire("start_i", 1)
+    yield Wire("data_i", layout.beat_width)
+    for port in manifest["ports"]["core"]:
+        if str(port["name"]).startswith("weights_") and port["direction"] == "in":
+            yield Wire(str(port["name"]), int(port["width"]))
 
 
 def _beats(raster: Raster, codes: IntArray) -> IntArray:
@@ -181,24 +146,61 @@ def _beats(raster: Raster, codes: IntArray) -> IntArray:
     return flat[:, np.maximum.accumulate(raster.slots(), axis=1)]
 
 
-def _traffic(block: Block, harness: Harness, beats: IntArray, begins: IntArray) -> WordArray:
+def _traffic(
+    timed: Timed, layout: LinkLayout, harness: Harness, beats: IntArray, begins: IntArray
+) -> WordArray:
     """Return the rows that carry events, the first beat of each at its clock; idle clocks carry random data."""
-    layout, timed = block.layout, block.timed
     events, count = beats.shape[:2]
     longest = max(int(times.max()) for times in timed.times)
     clocks = int(begins[-1]) + max(longest, timed.latency) + 4
     rows = np.random.default_rng(1).integers(0, 1 << 63, (clocks, harness.in_chunks), dtype=np.uint64)
     at = begins[:, None] + timed.times[0]
-    data = 2 if layout.beat_count else 1
-    rows[:, :data] = 0
+    first = 2 if layout.beat_count else 1
+    data = slice(first, first + chunks(layout.beat_width))
+    rows[:, :first] = 0
+    rows[:, data.stop :] = 0
     rows[at, 0] = 1
     if layout.beat_count:
         rows[begins, 1] = 1
     fields = layout.in_fields[: layout.beat_fields] if layout.beat_count else layout.in_fields
-    slots = [Slot(field.element_lsb, field.element_width, field.signed) for field in fields]
-    words = pack(beats.reshape(events * count, -1), slots, layout.beat_width)
-    rows[at.reshape(-1), data:] = words
+    places = [Slot(field.element_lsb, field.element_width, field.signed) for field in fields]
+    rows[at.reshape(-1), data] = pack(beats.reshape(events * count, -1), places, layout.beat_width)
     return rows
+
+
+def _outputs(timed: Timed, streams: Mapping[int, IntArray]) -> IntArray:
+    """Return the output codes of the plan, (events, elements), on the grids of the outputs."""
+    network, out = timed.network, []
+    for stream, kind in zip(network.outputs, network.types, strict=True):
+        codes = streams[stream].reshape(len(streams[stream]), -1)
+        finer = np.resize(network.streams[stream].type.frac.ravel(), codes.shape[1]) - kind.frac.ravel()
+        out.append(codes << -np.minimum(finer, 0) >> np.maximum(finer, 0))
+    return np.concatenate(out, axis=1)
+
+
+def _output_fault(
+    timed: Timed,
+    manifest: Mapping[str, Any],
+    rows: WordArray,
+    harness: Harness,
+    begins: IntArray,
+    expected: IntArray,
+    first_event: int,
+) -> Fault | None:
+    """Return the first event that leaves the core at another clock than planned, or with other codes."""
+    network, layout = timed.network, slots(manifest["outputs"])
+    end = Tap(len(network.nodes), "", network.outputs[0], "data_o", 0, "valid_o", np.array([timed.latency]))
+    wrong = _clock_fault(end, rows, harness, begins)
+    if wrong is None:
+        have = unpack(rows[begins + timed.latency, harness.column("data_o")], layout)
+        if np.array_equal(have, expected):
+            return None
+        event, element = (int(k) for k in np.argwhere(have != expected)[0])
+        codes = int(expected[event, element]), int(have[event, element])
+        wrong = event, 0, timed.latency, (0, element), *codes
+    event, beat, clock, place, code, instead = wrong
+    event += first_event
+    return Fault(OUTPUTS, end.node, "output", "", end.stream, event, beat, clock, place, code, instead)
 
 
 def _clock_fault(tap: Tap, rows: WordArray, harness: Harness, begins: IntArray) -> _Found | None:
@@ -225,11 +227,11 @@ def _code_fault(
 ) -> _Found | None:
     """Return the first code that differs, by event and beat."""
     stream = timed.network.streams[tap.stream]
-    slots, kept = _slots(stream)
+    places, kept = _places(stream)
     at = begins[:, None] + tap.clocks
     words = rows[at.reshape(-1), harness.column(tap.data)]
     events, beats = at.shape
-    have = unpack(words, slots).reshape(events, beats, stream.groups, len(kept))
+    have = unpack(words, places).reshape(events, beats, stream.groups, len(kept))
     want = expected[..., kept]
     differ = (have != want) & meaningful(timed, tap.stream)[None, :, :, None]
     if not differ.any():
@@ -239,7 +241,7 @@ def _code_fault(
     return event, beat, int(tap.clocks[beat]), (group, kept[column]), int(want[place]), int(have[place])
 
 
-def _slots(stream: Stream) -> tuple[list[Slot], list[int]]:
+def _places(stream: Stream) -> tuple[list[Slot], list[int]]:
     """Return where the elements of a beat lie, and which of a position have bits."""
     kept = [k for k, width in enumerate(stream.widths) if width]
     out, low = [], 0
