@@ -107,7 +107,7 @@ def network_of(manifest: Mapping[str, Any], program: TensorProgram) -> tuple[Eng
     try:
         record = Recorded(Kept(_choices(manifest)))
         network = lay_out(program, raster, record)
-    except (KeyError, ConfigError, TimingError) as error:
+    except (LookupError, TypeError, ValueError, AssertionError, ConfigError, TimingError) as error:
         raise _other(f"its choices do not fit its network ({error!r})") from None
     planned, nodes = manifest["plan"], network.nodes
     if len(planned) != len(nodes):

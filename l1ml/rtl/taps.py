@@ -26,6 +26,7 @@ class Tap:
         data: name of the vector; empty where the stream has no bits.
         width: its bits.
         valid: name of what is high with every beat and at no other time; empty where another tap has it.
+        start: name of what is high with the first beat of an event, beside ``valid``.
         clocks: of every beat of a lone event, from its first beat on, (beats,).
     """
 
@@ -35,6 +36,7 @@ class Tap:
     data: str
     width: int
     valid: str
+    start: str
     clocks: IntArray
 
 
@@ -44,10 +46,11 @@ def taps(core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> Ite
     for number, node in enumerate(network.nodes):
         yield from _waits(number, f"n{number}", node.inputs, timed.waits[number], timed)
         for stream in node.outputs:
-            valid, _, data = names[stream]
+            valid, start, data = names[stream]
             own = valid if valid.startswith(f"n{number}_") and stream == node.outputs[0] else ""
             bits = network.streams[stream].bits
-            yield Tap(number, "", stream, data if bits else "", bits, own, timed.times[stream])
+            marks = (own, start) if own else ("", "")
+            yield Tap(number, "", stream, data if bits else "", bits, *marks, timed.times[stream])
     yield from _waits(len(network.nodes), "out", network.outputs, timed.ends, timed)
 
 
@@ -61,10 +64,9 @@ def _waits(
         if how == "delay" and not wait.clocks:
             continue
         at = clocks if wait.pace is None else wait.pace.times(clocks)
-        data, valid = f"{stem}_in{k}_data", f"{stem}_in{k}_valid"
-        yield Tap(
-            number, how, stream, data if kind.bits else "", kind.bits, "" if how == "align" else valid, at
-        )
+        data = f"{stem}_in{k}_data" if kind.bits else ""
+        marks = ("", "") if how == "align" else (f"{stem}_in{k}_valid", f"{stem}_in{k}_start")
+        yield Tap(number, how, stream, data, kind.bits, *marks, at)
 
 
 def engine_name(timed: Timed, pipes: Mapping[int, Measured], number: int) -> tuple[str, tuple[str, ...]]:

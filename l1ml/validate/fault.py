@@ -23,7 +23,7 @@ class Fault:
         clock: from the first beat of its event on.
         place: (position in the beat, element), None where the beat itself is missing or should not be there.  An
             output of the core is one position.
-        expected: its code, None for no beat.
+        expected: its code, None for no beat; without a place of a beat that is there, its start mark.
         found: the code in its place, None for no beat.
     """
 
@@ -44,6 +44,8 @@ class Fault:
         when = f"event {self.event}, beat {self.beat}, clock {self.clock}"
         if self.place is None:
             what = "there is none" if self.found is None else "there is one that should not be"
+            if self.found is not None and self.expected is not None:
+                what = f"start expected {self.expected}, found {self.found}"
             return f"{where} ({self.kind}), {when}: {what}"
         position, element = self.place
         codes = f"expected {self.expected}, found {self.found}"
@@ -52,6 +54,7 @@ class Fault:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for ``verdict.json``."""
         return {
+            "layer": self.layer,
             "engine": self.engine,
             "kind": self.kind,
             "waits": self.waits or None,

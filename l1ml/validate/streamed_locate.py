@@ -117,7 +117,7 @@ def _build(
     manifest: Mapping[str, Any], root: Path, build_dir: Path, layout: LinkLayout, found: Sequence[Tap]
 ) -> Harness:
     names = {tap.data: tap.width for tap in found if tap.data}
-    names |= {tap.valid: 1 for tap in found if tap.valid}
+    names |= {name: 1 for tap in found for name in (tap.valid, tap.start) if name}
     return build(
         [path for path in rtl_sources(manifest, root) if path.stem != manifest["top_module"]],
         str(manifest["core_module"]),
@@ -189,7 +189,9 @@ def _output_fault(
 ) -> Fault | None:
     """Return the first event that leaves the core at another clock than planned, or with other codes."""
     network, layout = timed.network, slots(manifest["outputs"])
-    end = Tap(len(network.nodes), "", network.outputs[0], "data_o", 0, "valid_o", np.array([timed.latency]))
+    end = Tap(
+        len(network.nodes), "", network.outputs[0], "data_o", 0, "valid_o", "", np.array([timed.latency])
+    )
     wrong = _clock_fault(end, rows, harness, begins)
     if wrong is None:
         have = unpack(rows[begins + timed.latency, harness.column("data_o")], layout)
@@ -212,7 +214,7 @@ def _clock_fault(tap: Tap, rows: WordArray, harness: Harness, begins: IntArray) 
     at = begins[:, None] + tap.clocks
     due[at] = True
     if np.array_equal(seen, due):
-        return None
+        return _start_fault(tap, rows[at, harness.column(tap.start)][..., 0]) if tap.start else None
     clock = int(np.argmax(seen != due))
     if due[clock]:
         event, beat = (int(k) for k in np.argwhere(at == clock)[0])
@@ -220,6 +222,15 @@ def _clock_fault(tap: Tap, rows: WordArray, harness: Harness, begins: IntArray) 
     order = np.argsort(np.where(at >= clock, at, at.max() + 1), axis=None)  # the next one that is due
     event, beat = (int(k) for k in np.unravel_index(order[0], at.shape))
     return event, beat, clock - int(begins[event]), None, None, 1
+
+
+def _start_fault(tap: Tap, marks: WordArray) -> _Found | None:
+    """Return the first beat, of (events, beats), that is marked as the first of its event and is not, or is."""
+    wrong = (marks != 0) != (np.arange(marks.shape[1]) == 0)
+    if not wrong.any():
+        return None
+    event, beat = (int(k) for k in np.argwhere(wrong)[0])
+    return event, beat, int(tap.clocks[beat]), None, int(beat == 0), int(beat != 0)
 
 
 def _code_fault(
