@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from l1ml import flow, planned, sources, streamed
+from l1ml import flow, sources, streamed
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
 from l1ml.events.writer import EventWriter
 from l1ml.links.layout import LinkLayout
+from l1ml.plan.kept import raster_of
 from l1ml.report import plan as plan_report
 from l1ml.report import precision
 from l1ml.report.ranges import RangeStats, range_stats
@@ -248,9 +249,8 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
     text, data = plan_report.plain(manifest), {"plan": manifest["plan"]}
     if front:
         config = flow.with_link_clock(streamed.with_interface(project.config))
-        layout, luts = LinkLayout.from_dict(manifest["link"]), int(manifest["estimate"]["lut"])
-        raster, _, _ = planned.recorded(manifest, str(project.root))
-        points = streamed.front(project.program, config, layout, raster, luts)
+        layout, luts = LinkLayout.from_dict(manifest["link"]), int(manifest["choices"]["luts"])
+        points = streamed.front(project.program, config, layout, raster_of(manifest), luts)
         here = {"latency_ns": float(manifest["latency"]["ns"]), **manifest["estimate"]}
         drawn = plan_report.draw(points, here, _reports(project))
         text += f"\n\n{plan_report.front_text(points)}\n\n{drawn}"

@@ -31,7 +31,7 @@ from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.plan.price import listed
 from l1ml.plan.registers import longest
-from l1ml.rtl import emulator_only, engines, manifest, project, reload, streamed_manifest, wrapper
+from l1ml.rtl import cells, emulator_only, engines, manifest, project, reload, streamed_manifest, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import Pipeline, pipeline
@@ -170,10 +170,10 @@ def _streamed(
         **engines.print_network(names, timed, block.pipes),
         top: wrapper.render_wrapper(layout, core_module=core.module, package=core.package, top_module=top),
     }
-    cells = {cell.name: cell.read_text(encoding="utf-8") for cell in wrapper.library_cells(layout)}
-    cells |= {f"{cell}.sv": engines.cell_text(cell) for cell in engines.cells(timed)}
+    library = {cell.name: cell.read_text(encoding="utf-8") for cell in wrapper.library_cells(layout)}
+    library |= {f"{cell}.sv": cells.cell_text(cell) for cell in cells.used(timed)}
     files = {f"firmware/rtl/{name}.sv": text for name, text in hdl.items()}
-    files |= {f"firmware/rtl/{name}": text for name, text in cells.items()}
+    files |= {f"firmware/rtl/{name}": text for name, text in library.items()}
     facts = streamed_manifest.Facts(
         name=config.name,
         version=VERSION,
@@ -199,7 +199,7 @@ def _streamed(
         tools=tool_versions(),
         softmax=frozenset(softmax_outputs(model)),
         outputs=outputs,
-        choices=planned.choices(block, kinds),
+        choices=planned.choices(block, program, kinds),
         weights=None if memories is None else memories.to_dict(),
     )
     written = {**files, **_constraints(top, config, layout, files), **texts}

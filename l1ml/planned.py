@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from l1ml.errors import DataError
 from l1ml.graph.primitives.convert import Requantize
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
+from l1ml.plan import choose
+from l1ml.plan.again import Recorded
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode
-from l1ml.plan.streams import Raster
+from l1ml.plan.streamer import lay_out
 from l1ml.streamed import Streamed
 from l1ml.types.fixed import Overflow, Rounding
 
@@ -51,42 +52,25 @@ def on_grids(program: TensorProgram, kinds: Sequence[TensorType | None]) -> Tens
     return replace(program, steps=tuple(steps), outputs=tuple(outputs))
 
 
-def choices(block: Streamed, kinds: Sequence[TensorType | None] | None) -> dict[str, Any]:
-    """Return what the plan chose as plain data, to lay it out once more.
+def choices(
+    block: Streamed, program: TensorProgram, kinds: Sequence[TensorType | None] | None
+) -> dict[str, Any]:
+    """Return what the plan chose as plain data, to lay it out once more; `l1ml.plan.kept` reads it.
 
     Args:
         block: the planned block.
+        program: its network.
         kinds: types of its outputs, as `output_types` gives them.
     """
+    plan = block.plan
+    record = Recorded(choose.choices(program, plan.goal, plan.slices, plan.split))
+    lay_out(program, block.raster, record)
     return {
+        "luts": plan.goal.luts,
         "raster": [block.raster.rows, block.raster.columns, block.raster.lanes],
-        "slices": {str(step): n for step, n in block.plan.slices.items()},
-        "split": {str(step): n for step, n in block.plan.split.items()},
+        **record.to_dict(),
         "outputs": None if kinds is None else [None if kind is None else _plain(kind) for kind in kinds],
     }
-
-
-def recorded(manifest: Mapping[str, Any], where: str) -> tuple[Raster, dict[int, int], dict[int, int]]:
-    """Return raster, slices and splits as `choices` wrote them.
-
-    Args:
-        manifest: of a streamed project.
-        where: the project, for messages.
-
-    Raises:
-        DataError: they are no choices of a plan.
-    """
-    chosen = manifest["choices"]
-    try:
-        rows, columns, lanes = (int(n) for n in chosen["raster"])
-        slices, split = ({int(k): int(n) for k, n in chosen[key].items()} for key in ("slices", "split"))
-    except (TypeError, ValueError):
-        rows = columns = lanes = 0
-    if not 1 <= lanes <= columns or rows < 1:
-        raise DataError(
-            "choices of manifest.json are not those of a plan", where=(where,), fix="run l1ml convert again"
-        )
-    return Raster(rows, columns, lanes), slices, split
 
 
 def _plain(kind: TensorType) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l1ml import flow, planned, streamed
+from l1ml import flow, planned
 from l1ml.calibration import calibrate
 from l1ml.config import ProjectConfig, read_yaml
 from l1ml.errors import ConfigError, DataError, L1mlError
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.again import Again, Recorded
-from l1ml.plan.choose import choices
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node, ScanNode
+from l1ml.plan.kept import network_of, raster_of
+from l1ml.plan.network import EngineNetwork, MapNode, Node, ScanNode
 from l1ml.plan.streamer import lay_out
 from l1ml.rtl.project import CONFIG
 from l1ml.rtl.reload import AddressMap, folds
@@ -65,8 +65,8 @@ def of_program(project: Project, program: TensorProgram) -> list[tuple[int, int]
         )
     found = AddressMap.from_dict(facts)
     kinds = project.manifest["choices"]["outputs"]
-    raster, _, _ = planned.recorded(project.manifest, str(project.root))
     first, record = laid_out(project)
+    raster = raster_of(project.manifest)
     if _ports(program) != _ports(project.program):
         raise ConfigError(
             "the model has other inputs or outputs than the block",
@@ -120,30 +120,15 @@ def _kind(data: dict[str, Any] | None) -> TensorType | None:
 
 def laid_out(project: Project) -> tuple[EngineNetwork, Recorded]:
     """Return the engines of the project, laid out once more, and the choices behind them."""
-    raster, slices, split = planned.recorded(project.manifest, str(project.root))
-    config = streamed.with_interface(ProjectConfig.from_mapping(read_yaml(project.root / CONFIG)))
-    config = flow.with_link_clock(config)
-    goal = streamed.goal(config, int(project.manifest["link"]["link_cycles"]), None)
-    record = Recorded(choices(project.program, goal, slices, split))
-    network = lay_out(project.program, raster, record)
-    wanted = [_lasting(node.get("parameters")) for node in project.manifest["plan"]]
-    made = [
-        _lasting(node.engine.parameters()) if isinstance(node, EngineNode) else None for node in network.nodes
-    ]
-    pairs = zip(network.nodes, wanted, made, strict=len(wanted) == len(made))
-    if len(wanted) != len(made) or any(a != b for n, a, b in pairs if isinstance(n, EngineNode)):
-        raise DataError(
-            "the project was made by another version, or its files were changed",
-            where=(str(project.root),),
-            fix="run l1ml convert",
-        )
-    return network, record
+    try:
+        return network_of(project.manifest, project.program)
+    except DataError as error:
+        error.where = (str(project.root), *error.where)
+        raise
 
 
-def _lasting(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _lasting(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that do not follow from the clock."""
-    if parameters is None:
-        return None
     return {name: value for name, value in parameters.items() if name not in TIMING}
 
 
@@ -183,7 +168,7 @@ def _facts(node: Node, network: EngineNetwork) -> list[Any]:
         return [*out, fingerprint(node.recurrence.cell), node.recurrence.steps, node.x_bits]
     own = [node.ups, node.input_bits, node.result_bits, node.drops, type(node.engine).__name__]
     out += [n.tolist() if isinstance(n, np.ndarray) else n for n in own]
-    out.append(node.engine.parameters())
+    out.append(_lasting(node.engine.parameters()))
     if isinstance(node.engine, FoldEngine):
         kept = node.engine.literals()
         out.append({k: v for k, v in kept.items() if k not in LOADED or not node.engine.reloadable})

@@ -21,6 +21,7 @@ from l1ml.pins import makings, pins
 from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.price import Price
 from l1ml.plan.streams import WHOLE, Raster
+from l1ml.plan.timing import Timed
 from l1ml.schedule.delay import Family, family_of
 from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.timing import Clock, Latency
@@ -50,6 +51,11 @@ class Streamed:
     latency: Latency
     pipes: Mapping[int, Pipeline]
     family: Family
+
+    @property
+    def timed(self) -> Timed:
+        """Engines and the clocks of all their beats."""
+        return self.plan.timed
 
 
 def plan(
@@ -240,11 +246,11 @@ def front(
         config: the options of the project, with the clock of its link.
         layout: its link.
         raster: how its input arrives.
-        luts: of the block; all points have the nets of a design of that size.
+        luts: that its nets are planned for; those of all points are.
     """
     config = replace(with_interface(config), latency_budget_ns=None)
     workshop = Workshop(config)
-    planner = _planner(program, config, raster, layout, workshop, with_margin(luts))
+    planner = _planner(program, config, raster, layout, workshop, luts)
     around = layout.collect_cycles + layout.emit_cycles
     return [
         {

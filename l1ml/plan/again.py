@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from l1ml.errors import ConfigError
@@ -44,6 +44,12 @@ class Recorded:
     def split(self, step: int, positions: int) -> int | None:
         """Return how many positions a beat of a split tensor has."""
         return self.splits.setdefault(step, self.inner.split(step, positions))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all answers as plain data, by number of the step."""
+        answers: dict[str, Mapping[int, Any]] = {"fold": self.folds, "split": self.splits, "scan": self.scans}
+        plain = {kind: {str(step): answer for step, answer in of.items()} for kind, of in answers.items()}
+        return {**plain, "making": {str(step): asdict(making) for step, making in self.makings.items()}}
 
 
 class Again:

@@ -76,12 +76,14 @@ class Plan:
         slices: per step of the program that is a product: clocks it takes, `PARALLEL` for one without a fold.
         split: per step before which a whole tensor is split: positions per beat.
         parts: resources of every node, then of all waits together.
+        goal: what it keeps, and how its products are made.
     """
 
     timed: Timed
     slices: Mapping[int, int]
     split: Mapping[int, int]
     parts: tuple[Resources, ...]
+    goal: Goal
 
     @property
     def total(self) -> Resources:
@@ -317,7 +319,7 @@ class Planner:
         ]
         parts.append(_of_waits(timed))
         used = {step: slices.get(step, PARALLEL) for step in chosen.products}
-        return Plan(timed, used, dict(split), tuple(parts))
+        return Plan(timed, used, dict(split), tuple(parts), self.goal)
 
 
 def _named(node: Node) -> str:

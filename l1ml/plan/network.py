@@ -226,6 +226,11 @@ class EngineNetwork:
         Returns:
             One array per output, same axes.
         """
+        held = self.emulate_streams(beats)
+        return [held[s] for s in self.outputs]
+
+    def emulate_streams(self, beats: IntArray) -> dict[int, IntArray]:
+        """Return the codes of every stream by its number, same axes as ``beats``; see `emulate`."""
         held: dict[int, IntArray] = {0: beats}
         for node in self.nodes:
             if isinstance(node, MapNode):
@@ -235,7 +240,7 @@ class EngineNetwork:
             else:
                 made = [self._through(node, held[node.inputs[0]])]
             held.update(zip(node.outputs, made, strict=True))
-        return [held[s] for s in self.outputs]
+        return held
 
     def _mapped(self, node: MapNode, xs: list[IntArray]) -> list[IntArray]:
         events, beats = xs[0].shape[:2]

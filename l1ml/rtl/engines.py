@@ -9,25 +9,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from l1ml import assets
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
-from l1ml.plan.timing import Timed, Wait
+from l1ml.plan.timing import Measured, Timed, Wait
 from l1ml.rtl import parts, reload, wiring
+from l1ml.rtl.cells import ALIGN
 from l1ml.rtl.systemverilog import Core, LinkFacts, link_constants, package_text, print_core
 from l1ml.rtl.wiring import LINE, Lane
 from l1ml.schedule.pipeline import Pipeline
 
-ALIGN = "l1ml_align"
 START = (
     "// start_i marks the first beat, which also ends an event that is not complete: nothing comes of it.",
     "// Beats must come at the clocks above.",
 )
-INSIDE = {
-    "l1ml_fold": ("l1ml_cascade", "l1ml_multiply", "l1ml_products", "l1ml_tree", "l1ml_weights"),
-    "l1ml_reduce": ("l1ml_tree",),
-}
-"""Cells that engines are made of, beside l1ml_delay."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +56,12 @@ def print_network(core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline
     return out
 
 
-def cell_text(cell: str) -> str:
-    """Return the source of a library cell."""
-    return assets.path("firmware", "rtl", "sv", f"{cell}.sv").read_text(encoding="utf-8")
+def buses(core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> dict[int, tuple[str, str, str]]:
+    """Return the names that (valid, start, data) of every stream have in the core."""
+    printer = _Printer(core, timed, pipes)
+    for _ in printer.lines():
+        pass
+    return printer.valid
 
 
 def print_package(core: StreamedCore, timed: Timed, out_width: int, link: LinkFacts) -> str:
@@ -82,24 +79,8 @@ def print_package(core: StreamedCore, timed: Timed, out_width: int, link: LinkFa
     return package_text(core.module, f"{core.module}_pkg", core.digest, constants)
 
 
-def cells(timed: Timed) -> list[str]:
-    """Return the library cells that a network instantiates."""
-    found = {node.engine.MODULE for node in timed.network.nodes if isinstance(node, EngineNode)}
-    found |= {engine.MODULE for engine in timed.scans.values()}
-    waits = [w for each in (*timed.waits, timed.ends) for w in each]
-    if any(w.buffer for w in waits):
-        found |= {ALIGN, parts.BEAT_DELAY}
-    if any(w.clocks for w in waits):
-        found.add(parts.BEAT_DELAY)
-    found |= {w.pace.MODULE for w in waits if w.pace is not None}
-    if reload.folds(timed.network):
-        found.add(reload.MODULE)
-    found |= {cell for module in list(found) for cell in INSIDE.get(module, ())}
-    return sorted(found | {"l1ml_delay"})
-
-
 class _Printer:
-    def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Pipeline]) -> None:
+    def __init__(self, core: StreamedCore, timed: Timed, pipes: Mapping[int, Measured]) -> None:
         self.core, self.timed, self.pipes = core, timed, pipes
         self.network = timed.network
         self.whole = self.network.streams[0].raster.beats == 1

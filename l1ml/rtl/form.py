@@ -60,7 +60,7 @@ STREAMED: Mapping[str, Any] = {
         "engine": str, "layers": [str], "out": [str], "first_cycle": int, "last_cycle": int, "busy_cycles": int,
         "stages": int, "resources": _RESOURCES,
     }],
-    "choices": {"raster": [int], "slices": {}, "split": {}},
+    "choices": {"raster": [int], "luts": int, "fold": {}, "split": {}, "scan": {}, "making": {}},
     "estimate": {"weighed_as": str},
 }  # fmt: skip
 """Besides, where the RTL is a chain of engines."""

@@ -25,6 +25,8 @@ class Tally:
     Args:
         latency: declared, in clocks, to the first output word.
         last: declared, in clocks, to the last output word.
+
+    ``located`` names what makes a streamed block late, once it is found.
     """
 
     latency: int
@@ -43,6 +45,7 @@ class Tally:
     errors: dict[str, int] = field(default_factory=dict)
     core_runs: int = 0
     core_spurious: int = 0
+    located: str = ""
 
     def add(self, traffic: PortTraffic, decoded: Decoded, layout: LinkLayout) -> None:
         """Add one chunk."""
@@ -132,7 +135,8 @@ def _compared(comparison: Comparison) -> Check:
 
 
 def _first(tally: Tally) -> str:
-    return _clocks(tally, tally.measured, tally.latency, tally.off_time, "first")
+    line = _clocks(tally, tally.measured, tally.latency, tally.off_time, "first")
+    return line + (f"; first wrong layer: {tally.located}" if tally.located else "")
 
 
 def _last(tally: Tally) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from l1ml.errors import DataError
 from l1ml.types.arrays import BoolArray
+from l1ml.validate.fault import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Divergence:
         bx: bunch crossing in the orbit, where the sample states it.
         orbit: orbit number, where the sample states it.
         layer: first layer whose values differ, once it is located.
+        fault: the first wrong beat, where the block is streamed.
     """
 
     event: int
@@ -98,6 +100,7 @@ class Divergence:
     bx: int | None = None
     orbit: int | None = None
     layer: str | None = None
+    fault: Fault | None = None
 
     def __str__(self) -> str:
         place = f"event {self.event}"
@@ -107,7 +110,8 @@ class Divergence:
             place += f", BX {self.bx}"
         codes = f"expected {self._code(self.expected)}, found {self._code(self.found)}"
         text = f"{place}, {self.field.place}: {codes}"
-        return text + (f"; first wrong layer: {self.layer}" if self.layer else "")
+        text += f"; first wrong layer: {self.layer}" if self.layer else ""
+        return text + (f", {self.fault}" if self.fault else "")
 
     def _code(self, code: float | None) -> str:
         if code is None:
@@ -134,6 +138,7 @@ class Divergence:
             "lsb": self.field.lsb,
             "width": self.field.width,
             "layer": self.layer,
+            "fault": None if self.fault is None else self.fault.to_dict(),
             "expected": _plain(self.expected),
             "found": _plain(self.found),
             "expected_value": _plain(self.expected * scale),
@@ -187,9 +192,11 @@ class Comparison:
             self.first or later.first,
         )
 
-    def with_layer(self, layer: str | None) -> Comparison:
-        """Name the layer of the first divergence."""
-        return self if self.first is None else replace(self, first=replace(self.first, layer=layer))
+    def with_layer(self, layer: str | None, fault: Fault | None = None) -> Comparison:
+        """Name the layer of the first divergence, and in a streamed block the first wrong beat."""
+        if self.first is None:
+            return self
+        return replace(self, first=replace(self.first, layer=layer, fault=fault))
 
     def __str__(self) -> str:
         if not self.values:

@@ -7,7 +7,7 @@ borders can be read.  The manifest says which signal carries which element of wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,6 @@ import numpy as np
 
 from l1ml.types.arrays import IntArray, RealArray
 from l1ml.validate.core import CoreRun, CoreSimulation
-
-STREAMED = "streamed core"
-"""Named for streamed blocks: their engines have no probes yet."""
-Trace = Callable[[], Mapping[str, RealArray]]
 
 OUTSIDE = "link wrapper"
 """Named when the bare core is right: the fault lies between the link and the core."""
@@ -85,8 +81,6 @@ def locate_in_project(
     expected: IntArray,
 ) -> str:
     """Build the core with probes and call `locate` at the link's spacing, then back to back."""
-    if "plan" in manifest:
-        return STREAMED
     core = CoreSimulation(manifest, root, build_dir, probes=True, fast="-O0")
     spacings = tuple(dict.fromkeys((int(manifest["interval"]["link_cycles"]), 1)))
     return locate(core, codes, trace, expected, spacings=spacings)

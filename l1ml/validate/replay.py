@@ -28,8 +28,10 @@ from l1ml.types.timing import BX_PER_ORBIT
 from l1ml.validate.checks import Tally, checks_of
 from l1ml.validate.compare import Comparison, compare, golden_codes, output_fields
 from l1ml.validate.core import CoreSimulation, rtl_sources
+from l1ml.validate.fault import Fault
 from l1ml.validate.gaps import check_gaps
 from l1ml.validate.locate import around, locate_in_project
+from l1ml.validate.streamed_locate import locate_streamed
 from l1ml.validate.subject import facts_of
 from l1ml.validate.verdict import Check, Verdict
 
@@ -238,6 +240,7 @@ class _Replay:
             self.tally.core(direct.spurious)
             self._compare(BACK_TO_BACK, chunk.expected[part], direct.codes, chunk, direct.on_time)
         self.tally.add(traffic, decoded, self.link.layout)
+        self._locate_late(chunk, traffic, decoded)
         if not chunk.first and self._good_so_far():
             self.gaps = check_gaps(self.link, chunk.codes, chunk.expected)
         self._first_bx = (self._first_bx + events * self.link.layout.tmux) % BX_PER_ORBIT
@@ -276,13 +279,34 @@ class _Replay:
         )
         before = self.comparisons.get(name)
         if result.first and name != GOLDEN and not (before and before.first):
-            at = around(len(chunk.codes), result.first.event - chunk.first)
-            trace = self.emulator.trace([array[at] for array in chunk.arrays])
-            layer = locate_in_project(
-                self.manifest, self.root, self.build_dir, chunk.codes[at], trace, chunk.expected[at]
-            )
-            result = result.with_layer(layer)
+            result = result.with_layer(*self._locate(chunk, result.first.event - chunk.first))
         self.comparisons[name] = before + result if before else result
+
+    def _locate(self, chunk: _Chunk, event: int) -> tuple[str, Fault | None]:
+        """Return the first wrong layer around an event of a chunk, and of a streamed block the first wrong beat."""
+        at = around(len(chunk.codes), event)
+        if "plan" in self.manifest:
+            return locate_streamed(
+                self.manifest,
+                self.root,
+                self.build_dir,
+                chunk.codes[at],
+                chunk.expected[at],
+                chunk.first + at.start,
+            )
+        trace = self.emulator.trace([array[at] for array in chunk.arrays])
+        layer = locate_in_project(
+            self.manifest, self.root, self.build_dir, chunk.codes[at], trace, chunk.expected[at]
+        )
+        return layer, None
+
+    def _locate_late(self, chunk: _Chunk, traffic: PortTraffic, decoded: Decoded) -> None:
+        """Find what makes a streamed block late where its codes are right."""
+        tally, rtl = self.tally, self.comparisons[RTL]
+        if "plan" in self.manifest and tally.off_time and rtl.passed and not tally.located:
+            late = decoded.first_word_cycle - traffic.first_word_cycle != self.link.latency
+            layer, fault = self._locate(chunk, int(np.argmax(late)))
+            tally.located = f"{layer}, {fault}" if fault else layer
 
     def verdict(self) -> Verdict:
         """Return the verdict on everything that was run."""

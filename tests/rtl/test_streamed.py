@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -120,13 +122,18 @@ def test_hardware_gives_what_hgq2_gave(name: str, tmp_path: Path, builds: Path) 
     assert set(found.first_word_cycle - traffic.first_word_cycle) == {facts["latency"]["cycles"]}
 
 
-def test_a_wrong_delay_between_branches_is_found(tmp_path: Path, builds: Path) -> None:
+def test_a_wrong_delay_between_branches_is_found(tmp_path: Path, builds: Path, root: Path) -> None:
     made = block("skip connection", tmp_path / "project")
     text = made.core_file.read_text()
     (offset,) = re.findall(r"\.Offset\((\d+)\)", text)
     made.core_file.write_text(text.replace(f".Offset({offset})", f".Offset({int(offset) - 1})"))
     verdict = replay(made.manifest, made.root, made.emulator, made.samples(), build_dir=builds)
     assert "rtl_equals_emulator" in {check.name for check in verdict.failed_checks}
+    first = verdict.first_divergence
+    assert first is not None and first["layer"] == "add, act9, conv10, act11"
+    assert (first["fault"]["engine"], first["fault"]["waits"]) == (8, "align")
+    schema = json.loads((root / "validation" / "schemas" / "verdict.schema.json").read_text())
+    jsonschema.validate(json.loads(json.dumps(verdict.to_dict())), schema)
 
 
 def test_a_wrong_delay_of_an_engine_is_found(tmp_path: Path, builds: Path) -> None:
@@ -139,6 +146,27 @@ def test_a_wrong_delay_of_an_engine_is_found(tmp_path: Path, builds: Path) -> No
     assert made.core_file.read_text() != text
     verdict = replay(made.manifest, made.root, made.emulator, made.samples(), build_dir=builds)
     assert not verdict.passed
+    assert "delay in front of engine 5 (output), event 0, beat 0" in str(verdict)
+
+
+def test_what_makes_a_block_late_is_named_though_its_codes_are_right(tmp_path: Path, builds: Path) -> None:
+    made = block("two outputs", tmp_path / "project")
+    text = made.core_file.read_text()
+    (width,) = re.findall(r"output logic (\[\d+:0\]) data_o", text)
+    late = "  always_ff @(posedge clk_i) {valid_o, data_o} <= {late_valid, late_data};"
+    for old, new in (
+        ("  assign valid_o =", "  assign late_valid ="),
+        ("  assign data_o =", "  assign late_data ="),
+        ("\nendmodule", f"\n{late}\n\nendmodule"),
+        (");\n\n", f");\n  logic late_valid;\n  logic {width} late_data;\n"),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    made.core_file.write_text(text)
+    verdict = replay(made.manifest, made.root, made.emulator, made.samples(), build_dir=builds)
+    (check,) = [c for c in verdict.failed_checks if c.name == "constant_latency"]
+    assert "first wrong layer: outputs, engine 5 (output), event 0, beat 0" in check.detail
+    assert "rtl_equals_emulator" not in {c.name for c in verdict.failed_checks}
 
 
 def test_a_broken_frame_leaves_the_others_exact(tmp_path: Path, builds: Path) -> None:

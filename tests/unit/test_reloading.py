@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from l1ml import cli, convert, planned, reloading
+from l1ml import cli, convert, reloading
 from l1ml.config import write_yaml
 from l1ml.errors import ConfigError, DataError, L1mlError
 from l1ml.graph import model
 from l1ml.graph.named import Named
+from l1ml.plan.kept import network_of, raster_of
 from l1ml.plan.network import EngineNetwork, EngineNode
 from l1ml.project import Project
 from l1ml.rtl.reload import AddressMap, folds
@@ -110,7 +111,7 @@ def test_what_is_written_makes_the_other_model(block: Project, other: model.Mode
     of = program(other, TYPE)
     codes = random_codes(of, 30)
     network = loaded(block, reloading.of_program(block, of))
-    raster = planned.recorded(block.manifest, "block")[0]
+    raster = raster_of(block.manifest)
     (out,) = network.emulate(beats(raster, codes[0]))
     (right,) = wanted(of, codes)
     grid = network.streams[network.outputs[0]].type.frac
@@ -249,11 +250,15 @@ def test_what_cannot_be_built_is_refused(
     [
         {"raster": [1, 2]},
         {"raster": [1, 2, 3]},
-        {"slices": {"a": 1}},
-        {"split": {"1": []}},
+        {"raster": None},
+        {"fold": {"a": 1}},
+        {"fold": {}},
+        {"making": {"1": {"multiplier": "dsp"}}},
         {"raster": [0, 1, 1]},
     ],
 )
 def test_choices_that_no_plan_made_are_refused(block: Project, change: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="not those of a plan"):
-        planned.recorded({"choices": block.manifest["choices"] | change}, "block")
+    with pytest.raises(
+        DataError, match=r"its choices are not those of a plan|its choices do not fit its network"
+    ):
+        network_of(block.manifest | {"choices": block.manifest["choices"] | change}, block.program)

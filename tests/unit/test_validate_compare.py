@@ -6,6 +6,7 @@ import pytest
 
 from l1ml.errors import DataError
 from l1ml.validate.compare import Comparison, Field, compare, golden_codes, output_fields
+from l1ml.validate.fault import Fault
 
 FIELDS = (
     Field("y", (0,), frac=2, width=6, name="y[0]", link=0, word=1, lsb=8),
@@ -41,6 +42,37 @@ def test_first_divergence_names_its_place() -> None:
         "event 103, orbit 2, BX 10, link 1 word 0 bits 5..0 field y[1]: "
         "expected 0 (0, 0x00), found -3 (-0.1875, 0x3d); first wrong layer: fc2"
     )
+
+
+def test_first_divergence_of_a_streamed_block_names_engine_and_beat() -> None:
+    fault = Fault(
+        "conv4", 6, "fold", "pace", 7, event=2, beat=5, clock=31, place=None, expected=1, found=None
+    )
+    result = compare("a", [[0, 0]] * 3, [[0, 0], [0, 0], [1, 0]], FIELDS).with_layer("conv4", fault)
+    assert result.first is not None and result.first.to_dict()["fault"] == {
+        "layer": "conv4", "engine": 6, "kind": "fold", "waits": "pace", "stream": 7, "event": 2, "beat": 5, "clock": 31,
+        "position": None, "element": None, "expected": 1, "found": None, "text": str(fault),
+    }  # fmt: skip
+    assert str(result.first).endswith(
+        "found 1 (0.25, 0x01); first wrong layer: conv4, pace in front of engine 6 (fold), event 2, beat 5, clock 31: "
+        "there is none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "expected", "found", "text"),
+    [
+        ((1, 3), 5, -2, "position 1 element 3: expected 5, found -2"),
+        (None, None, 1, "there is one that should not be"),
+        (None, 1, None, "there is none"),
+        (None, 1, 0, "start expected 1, found 0"),
+    ],
+)
+def test_a_fault_says_what_is_wrong_with_the_beat(
+    place: tuple[int, int] | None, expected: int | None, found: int | None, text: str
+) -> None:
+    fault = Fault("fc1", 3, "map", "", 4, 0, 2, 17, place, expected, found)
+    assert str(fault).startswith("engine 3 (map), event 0, beat 2, clock 17") and str(fault).endswith(text)
 
 
 @pytest.mark.parametrize("event", [0, 4, 9])

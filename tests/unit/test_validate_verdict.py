@@ -13,6 +13,7 @@ import pytest
 from l1ml.errors import ConfigError, DataError
 from l1ml.validate.budget import Budget, gate, read_budget
 from l1ml.validate.compare import Field, compare
+from l1ml.validate.fault import Fault
 from l1ml.validate.render import junit, markdown, write_reports
 from l1ml.validate.subject import facts_of
 from l1ml.validate.verdict import Check, Verdict, read_verdict
@@ -42,11 +43,14 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def replayed(manifest: dict[str, Any], wrong: int = 0) -> Verdict:
+FAULT = Fault("fc1", 2, "map", "", 3, event=0, beat=4, clock=12, place=(0, 1), expected=0, found=5)
+
+
+def replayed(manifest: dict[str, Any], wrong: int = 0, fault: Fault | None = None) -> Verdict:
     expected = np.zeros((100, 1), dtype=np.int64)
     found = expected.copy()
     found[:wrong] = 5
-    comparison = compare("RTL against emulator", expected, found, FIELDS).with_layer("fc1")
+    comparison = compare("RTL against emulator", expected, found, FIELDS).with_layer("fc1", fault)
     facts = facts_of(manifest)
     return Verdict(
         kind="replay",
@@ -65,11 +69,11 @@ def schema(root: Path) -> dict[str, Any]:
     return json.loads((root / "validation" / "schemas" / "verdict.schema.json").read_text())
 
 
-@pytest.mark.parametrize("wrong", [0, 3])
+@pytest.mark.parametrize(("wrong", "fault"), [(0, None), (3, None), (3, FAULT)])
 def test_json_follows_the_schema_and_comes_back_equal(
-    manifest: dict[str, Any], wrong: int, root: Path, tmp_path: Path
+    manifest: dict[str, Any], wrong: int, fault: Fault | None, root: Path, tmp_path: Path
 ) -> None:
-    verdict = replayed(manifest, wrong)
+    verdict = replayed(manifest, wrong, fault)
     files = write_reports(verdict, tmp_path / "reports")
     assert [file.name for file in files] == ["verdict.json", "verdict.md", "junit.xml"]
     jsonschema.validate(json.loads(files[0].read_text()), schema(root))
@@ -115,6 +119,13 @@ def test_markdown_holds_facts_and_checks(manifest: dict[str, Any]) -> None:
     page = markdown(replayed(manifest, 1))
     assert page.startswith("# FAIL: Replay of jets_emp\n")
     assert "| replay.rtl_equals_emulator | **FAIL** |" in page and "| replay.other | pass | fine |" in page
+
+
+def test_the_first_wrong_beat_is_in_every_view(manifest: dict[str, Any]) -> None:
+    verdict = replayed(manifest, 1, FAULT)
+    place = "fc1, engine 2 (map), event 0, beat 4, clock 12, position 0 element 1: expected 0, found 5"
+    assert place in markdown(verdict) and place in junit(verdict) and place in str(verdict)
+    assert verdict.first_divergence is not None and verdict.first_divergence["fault"]["beat"] == 4
 
 
 def test_junit_counts_and_escapes(manifest: dict[str, Any]) -> None:
