@@ -62,7 +62,8 @@ def _fold(engine: FoldEngine, family: Family) -> tuple[Path, ...]:
     kept = len(engine.kept) * engine.input_bits
     take = family.mux_ns
     load = take + family.mux_ns + family.fanout_ns(kept if engine.slices > 1 else -(-kept // ENABLED))
-    count = take + family.mux_ns + family.add_ns(_bits(max(engine.words, engine.beats)))
+    place = _bits(max(engine.words, engine.beats))
+    count = max(take + 2 * family.mux_ns, family.add_ns(place) + family.reduce_ns(place)) + family.mux_ns
     found = [Path("beat to inputs", load), Path("counters", count)]
     if engine.words > 1 or engine.reloadable:
         address = _bits(engine.words) + engine.reloadable
@@ -78,21 +79,23 @@ def _fold(engine: FoldEngine, family: Family) -> tuple[Path, ...]:
 
 @paths.register
 def _window(engine: WindowEngine, family: Family) -> tuple[Path, ...]:
-    # An advance: is a beat expected, or a flush tick due; then it enables everything that is held.
-    beats = engine.rows * engine.beats_per_row
+    # An advance is found from flags in two levels; then it enables everything that is held.
     beat = engine.lanes * engine.pixel_bits
     held = engine.kernel[0] * (engine.lead + 1 + -(-max(engine.padding[1][0], 0) // engine.lanes))
-    advance = family.reduce_ns(_bits(beats)) + family.mux_ns
-    enables = -(-(held + engine.kernel[0] - 1) * beat // ENABLED)
-    move = advance + family.net_ns + family.fanout_ns(enables)
-    # Its place: first window or not, then counters that were tested meanwhile.
-    emit = advance + 2 * family.mux_ns
-    place = _bits(max(engine.rows, engine.beats_per_row, 2))
-    count = emit + family.add_ns(place)
+    enables = family.fanout_ns(-(-(held + engine.kernel[0] - 1) * beat // ENABLED))
+    advance = 2 * family.mux_ns + enables
+    move = advance + family.net_ns
+    # The place behind it is known before it comes; then it is chosen, or that of the first window.
+    place = _bits(max(engine.rows, engine.beats_per_row, 2) + 1)
+    count = max(advance, family.mux_ns + family.add_ns(place)) + 2 * family.mux_ns
     found = [Path("advance to rows", move), Path("place of the window", count)]
+    depth = engine.dilation[0] * engine.beats_per_row
+    if engine.kernel[0] > 1 and depth > 1:
+        next_ns = family.compare_ns(_bits(depth)) + family.mux_ns
+        words = family.fanout_ns((engine.kernel[0] - 1) * beat) + family.lut_ns_for(_bits(depth))
+        found.append(Path("place to waiting rows", next_ns + words))
     if any(pad > 0 for pair in engine.padding for pad in pair):
-        inside = advance + 2 * family.mux_ns + family.compare_ns(place + 1)
-        found.append(Path("place to zeros", inside))
+        found.append(Path("place to zeros", advance + 2 * family.mux_ns + family.net_ns))
     return tuple(found)
 
 
@@ -122,7 +125,8 @@ def _reduce(engine: ReduceEngine, family: Family) -> tuple[Path, ...]:
     if engine.kind != "sum":
         choice = family.compare_ns(engine.result_bits) + family.net_ns + family.fanout_ns(engine.result_bits)
     level = family.add_ns(engine.result_bits) if engine.kind == "sum" else choice + family.lut_ns
-    found = [Path("beat to sums", take + family.net_ns + family.fanout_ns(bits))]
+    count = family.add_ns(_bits(engine.beats)) + 2 * family.mux_ns
+    found = [Path("beat to sums", take + family.net_ns + family.fanout_ns(bits)), Path("counters", count)]
     held, levels = edge, (engine.lanes - 1).bit_length()
     for at in range(1, levels + 1):
         held += level
@@ -147,7 +151,7 @@ def _scan(engine: ScanEngine, family: Family) -> tuple[Path, ...]:
 @paths.register
 def _pace(engine: PaceEngine, family: Family) -> tuple[Path, ...]:
     leave = family.reduce_ns(_bits(engine.depth + 1) + _bits(engine.spacing))
-    found = [Path("counters", leave + family.mux_ns + family.add_ns(_bits(engine.depth + 1)))]
+    found = [Path("counters", leave + 2 * family.mux_ns + family.net_ns)]
     read = family.lut_ns_for(_bits(engine.depth)) + family.fanout_ns(engine.width)
     enable = leave + family.net_ns + family.fanout_ns(-(-engine.width // ENABLED))
     return *found, Path("memory to beat", max(read, enable))
@@ -163,13 +167,15 @@ def _align(engine: AlignEngine, family: Family) -> tuple[Path, ...]:
 def _collect(engine: CollectEngine, family: Family) -> tuple[Path, ...]:
     take = family.reduce_ns(_bits(engine.positions)) + family.mux_ns
     bits = engine.positions * engine.position_bits
-    return (Path("beat to event", take + family.net_ns + family.fanout_ns(-(-bits // ENABLED))),)
+    count = family.add_ns(_bits(engine.positions)) + 2 * family.mux_ns
+    load = take + family.net_ns + family.fanout_ns(-(-bits // ENABLED))
+    return Path("beat to event", load), Path("counter", count)
 
 
 @paths.register
 def _split(engine: SplitEngine, family: Family) -> tuple[Path, ...]:
     bits = engine.positions * engine.position_bits
-    return (Path("event to beats", 2 * family.mux_ns + family.fanout_ns(bits)),)
+    return (Path("event to beats", 2 * family.mux_ns + family.net_ns + family.fanout_ns(bits)),)
 
 
 @paths.register

@@ -126,6 +126,7 @@ BOOKS = """
     assert (!work || address_q == (at == Words - 1 ? 0 : at + 1));
     assert (!open || work || fresh_q == (result == 0 && phase != Phases - 1));
     assert (!open || work || address_q == (phase == Phases - 1 ? 0 : (phase + 1) * Slices));
+    assert (!(open | work) || (zero_q == (address_q == 0) && wrap_q == (address_q == Words - 1)));
     for (int p = 0; p < Phases; p++)
       for (int s = 0; s < Slices; s++)
         assert (!work || Chain > 1 || phase != p || place != s || word == Weights[(p*Slices+s)*WordBits+:WordBits]);
@@ -236,7 +237,8 @@ MUTANTS = (
     ("LeftBits'(Beats - 1);", "LeftBits'(Beats - 2);"),
     ("open_q <= left_q != LeftBits'(1);", "open_q <= left_q != '0;"),
     ("step & (after_q != SliceBits'(1))", "step & (after_q != '0)"),
-    ("begins ? '0 : address_q", "address_q"),
+    ("begins ? AddressBits'(Words != 1) : wrap_q", "wrap_q"),
+    ("begins ? Words <= 2 : wrap_q", "wrap_q"),
     ("    end else if (early) begin\n      left_q <= '0;\n      open_q <= 1'b0;\n", ""),
     ("take | (more_q & ~early)", "take | more_q"),
     ("valid_i & open_q & ~more_q", "valid_i & ~more_q"),

@@ -25,21 +25,50 @@ ENGINES["block"] = replace(SHAPES["same two lanes"], ram="block")
 ENGINES["distributed"] = replace(SHAPES["valid"], ram="distributed")
 NUMBER = {name: f"w{number}" for number, name in enumerate(SHAPES)}
 MUTANTS = {
-    "m_flush": ("same", ("flush_q <= FlushBits'(Flush);", "flush_q <= FlushBits'(Flush - 1);")),
+    "m_flush": ("same", ("flush_q    <= FlushBits'(Flush);", "flush_q    <= FlushBits'(Flush - 1);")),
     "m_tick": ("same", ("take | flushing;", "take;")),
-    "m_spoiled": ("same", ("      else if (spoiled) left_q <= '0;\n", "")),
+    "m_spoiled": ("same", ("rst_i | spoiled", "rst_i")),
     "m_wait": ("valid", ("wait_q <= WaitBits'(Base);", "wait_q <= WaitBits'(Base - 1);")),
     "m_cut": ("valid", ("(active_q & advance & (~cut | flushing))", "(active_q & advance)")),
     "m_kill": ("same", ("    end else if (cut && !flushing) begin\n      active_q <= 1'b0;\n", "")),
     "m_count": (
         "same",
-        ("left_q <= start_i ? LeftBits'(Beats - 1)", "left_q <= start_i ? LeftBits'(Beats - 2)"),
+        ("left_q  <= start_i ? LeftBits'(Beats - 1)", "left_q  <= start_i ? LeftBits'(Beats - 2)"),
     ),
     "m_delay": ("same", ("? '0 : place_q + PlaceBits'(1)", "? PlaceBits'(1) : place_q + PlaceBits'(1)")),
-    "m_top": ("same", ("+ Place >= unsigned'(PadTop)", "+ Place > unsigned'(PadTop)")),
-    "m_bottom": ("same", ("< Rows + unsigned'(PadTop)", "<= Rows + unsigned'(PadTop)")),
-    "m_left": ("same", ("+ Place >= unsigned'(PadLeft)", "+ Place > unsigned'(PadLeft)")),
-    "m_right": ("same two lanes", ("< Columns + unsigned'(PadLeft)", "<= Columns + unsigned'(PadLeft)")),
+    "m_top": (
+        "same",
+        (
+            "32'(row_q) * StrideRows + Place >= unsigned'(PadTop)",
+            "32'(row_q) * StrideRows + Place > unsigned'(PadTop)",
+        ),
+    ),
+    "m_bottom": (
+        "same",
+        (
+            "32'(row_q) * StrideRows + Place < Rows + unsigned'(PadTop)",
+            "32'(row_q) * StrideRows + Place <= Rows + unsigned'(PadTop)",
+        ),
+    ),
+    "m_left": (
+        "same",
+        (
+            "32'(out_q) * Step * Lanes + Place >= unsigned'(PadLeft)",
+            "32'(out_q) * Step * Lanes + Place > unsigned'(PadLeft)",
+        ),
+    ),
+    "m_right": (
+        "same two lanes",
+        (
+            "32'(out_q) * Step * Lanes + Place < Columns + unsigned'(PadLeft)",
+            "32'(out_q) * Step * Lanes + Place <= Columns + unsigned'(PadLeft)",
+        ),
+    ),
+    "m_top_first": ("same", ("first ? Place >= unsigned'(PadTop)", "first ? 1'b1")),
+    "m_left_first": ("same", ("first ? Place >= unsigned'(PadLeft)", "first ? 1'b1")),
+    "m_due": ("same", (": Step == 1 && OutBeats != 1) : due_d", ": 1'b0) : due_d")),
+    "m_last": ("same", ("row == RowCount'(OutRows - 1)", "row == RowCount'(OutRows - 2)")),
+    "m_near": ("valid", ("wait_q == WaitBits'(2)", "wait_q == WaitBits'(3)")),
     "m_tick_first": ("below", ("Flush + Beats - Base", "Flush + Beats - Base - 1")),
     "m_step": ("pool", ("(step == '0) & ", "")),
     "m_skip": ("column", ("(skip == '0) & ", "")),

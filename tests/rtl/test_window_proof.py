@@ -121,18 +121,30 @@ COUNTERS = """
         out_q == ((k - Base) / RowBeats % StrideRows != 0 ? 0 :
                   ((k - Base) % RowBeats + Step - 1) / Step > OutBeats ? OutBeats :
                   ((k - Base) % RowBeats + Step - 1) / Step)));
+    assert (!running || ends_q == (beat_q == RowBeats - 1));
+    assert (!running || due_q == (skip_q == 0 && step_q == 0 && out_q != OutBeats));
+    assert (!running || last_q == (due_q && row_q == OutRows - 1 && out_q == OutBeats - 1));
   end
 """
 LEFT = """
-  always_comb assert (gen_beats.left_q == (newer ? Beats - newer_at : 0));
+  always_comb begin
+    assert (gen_beats.left_q == (newer ? Beats - newer_at : 0));
+    assert (gen_beats.open_q == newer);
+    assert (gen_beats.final_q == (newer && newer_at == Beats - 1));
+  end
 """
 FLUSH = """
-  always_comb assert (gen_flush.flush_q == (older ? Advances - older_at : 0));
+  always_comb begin
+    assert (gen_flush.flush_q == (older ? Advances - older_at : 0));
+    assert (gen_flush.flushing_q == older);
+    assert (first_tick == (Base >= Beats && older && older_at == Base));
+  end
 """
 WAIT = """
   always_comb begin
     assert (!newer || gen_wait.wait_q == (newer_at > Base ? 0 : Base + 1 - newer_at));
     assert (newer || gen_wait.wait_q == 0 || !older || gen_wait.wait_q > Advances - older_at);
+    assert (gen_wait.near_q == (gen_wait.wait_q == 1));
   end
 """
 # `ago[j]`: the beat that stood at the input j advances ago; `behind`: advances since reset, as far as they count.
@@ -208,16 +220,16 @@ SHAPES = {
     "right": WindowEngine(1, 3, 1, 1, (1, 5), padding=((0, 0), (0, 2))),
 }
 MUTANTS = {
-    "flush": ("row", "flush_q <= FlushBits'(Flush);", "flush_q <= FlushBits'(Flush - 1);"),
+    "flush": ("row", "flush_q    <= FlushBits'(Flush);", "flush_q    <= FlushBits'(Flush - 1);"),
     "tick": ("row", "take | flushing;", "take;"),
-    "spoiled": ("wide", "      else if (spoiled) left_q <= '0;\n", ""),
+    "spoiled": ("wide", "rst_i | spoiled", "rst_i"),
     "wait": ("valid", "wait_q <= WaitBits'(Base);", "wait_q <= WaitBits'(Base - 1);"),
     "cut": ("valid", "(active_q & advance & (~cut | flushing))", "(active_q & advance)"),
     "kill": ("valid", "    end else if (cut && !flushing) begin\n      active_q <= 1'b0;\n", ""),
     "count": (
         "valid",
-        "left_q <= start_i ? LeftBits'(Beats - 1)",
-        "left_q <= start_i ? LeftBits'(Beats - 2)",
+        "left_q  <= start_i ? LeftBits'(Beats - 1)",
+        "left_q  <= start_i ? LeftBits'(Beats - 2)",
     ),
     "place": ("same", "? '0 : place_q + PlaceBits'(1)", "? PlaceBits'(1) : place_q + PlaceBits'(1)"),
     "start": ("row", "start_o <= emit & first;", "start_o <= emit;"),

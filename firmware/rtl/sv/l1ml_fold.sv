@@ -34,7 +34,7 @@ module l1ml_fold #(
   parameter bit          Ternary          = 1'b0,
   parameter bit          Dsp              = 1'b0, // multiply in DSP blocks, or in LUTs
   parameter bit          BlockRom         = 1'b0, // weights in block RAM, or in LUTs
-  parameter int unsigned MultiplierStages = 0, // registers: 1 behind multipliers, 2 before, more in their rows
+  parameter int unsigned MultiplierStages = 0, // 1 behind multipliers; 2 before, too; more in them
   parameter int unsigned TreeStages       = 0, // registers in the tree over a slice
   parameter int unsigned Chain            = 1, // products that DSP blocks add up; 1: none
   parameter bit          Reloadable       = 1'b0,
@@ -64,9 +64,11 @@ module l1ml_fold #(
 
   localparam int unsigned SliceBits = (Slices > 1) ? $clog2(Slices) : 1;
   localparam int unsigned Beats = Phases * Results;
+  localparam logic [AddressBits-1:0] Last = AddressBits'(Words - 1);
   localparam int unsigned LeftBits = (Beats > 1) ? $clog2(Beats) : 1;
   localparam int unsigned Depth = MultiplierStages + TreeStages + Chain - 1; // to the accumulator
-  localparam int unsigned ProductStages = (MultiplierStages < 2) ? MultiplierStages : MultiplierStages - 1;
+  localparam int unsigned ProductStages =
+    (MultiplierStages < 2) ? MultiplierStages : MultiplierStages - 1;
   localparam int unsigned Ends = (PerClock + Chain - 1) / Chain; // sums that the tree adds
   localparam int unsigned First = PerClock - (Chain - 1) * Ends; // products of place 0
   localparam int unsigned Grows = Ternary ? (InputSigned ? 0 : 1) : WeightBits;
@@ -89,7 +91,8 @@ module l1ml_fold #(
   logic [LeftBits-1:0] left_q; // beats that are still to come, 0: none is expected
   logic open_q; // it is not 0
   logic [AddressBits-1:0] address_q; // word of the next slice
-  logic [AddressBits-1:0] address;
+  logic zero_q; // it is the first of a result; flags keep comparisons off the paths of a beat
+  logic wrap_q; // it is the last
   logic first_q; // the slice is the first of a result
   logic last_q; // it is the last
   logic fresh_q; // no result of the event is complete
@@ -98,16 +101,17 @@ module l1ml_fold #(
   assign take    = begins | (valid_i & open_q & ~more_q);
   assign early   = valid_i & ~start_i & open_q & more_q;
   assign step    = take | (more_q & ~early);
-  assign address = begins ? '0 : address_q;
 
   always_ff @(posedge clk_i) begin
     active_q <= step;
     after_q  <= take ? SliceBits'(Slices - 1) : after_q - SliceBits'(1);
     more_q   <= take ? Slices != 1 : step & (after_q != SliceBits'(1));
-    first_q  <= address == '0;
-    last_q   <= address == AddressBits'(Words - 1);
+    first_q  <= begins | zero_q;
+    last_q   <= begins ? Words == 1 : wrap_q;
     if (step) begin
-      address_q <= (address == AddressBits'(Words - 1)) ? '0 : address + AddressBits'(1);
+      address_q <= begins ? AddressBits'(Words != 1) : wrap_q ? '0 : address_q + AddressBits'(1);
+      zero_q    <= begins ? Words == 1 : wrap_q;
+      wrap_q    <= begins ? Words <= 2 : wrap_q ? Words == 1 : address_q + AddressBits'(1) == Last;
     end
     if (begins) begin
       left_q <= LeftBits'(Beats - 1);

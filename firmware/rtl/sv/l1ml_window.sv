@@ -88,16 +88,25 @@ module l1ml_window #(
     localparam int unsigned LeftBits = $clog2(Beats);
 
     logic [LeftBits-1:0] left_q; // beats that are still to come, 0: none is expected
+    logic open_q; // it is not 0; this and the other flags keep comparisons off the paths of a beat
+    logic final_q; // it is 1
 
-    assign take = valid_i & (start_i | (left_q != '0));
-    assign ends = valid_i & ~start_i & (left_q == LeftBits'(1));
-    assign cut  = begins & (left_q != '0);
-    assign spoiled = flushing & ~take & (left_q != '0);
+    assign take = valid_i & (start_i | open_q);
+    assign ends = valid_i & ~start_i & final_q;
+    assign cut  = begins & open_q;
+    assign spoiled = flushing & ~take & open_q;
 
     always_ff @(posedge clk_i) begin
-      if (take) left_q <= start_i ? LeftBits'(Beats - 1) : left_q - LeftBits'(1);
-      else if (spoiled) left_q <= '0;
-      if (rst_i) left_q <= '0;
+      if (take) begin
+        left_q  <= start_i ? LeftBits'(Beats - 1) : left_q - LeftBits'(1);
+        open_q  <= start_i | ~final_q;
+        final_q <= start_i ? Beats == 2 : Beats > 2 && left_q == LeftBits'(2);
+      end
+      if (rst_i | spoiled) begin
+        left_q  <= '0;
+        open_q  <= 1'b0;
+        final_q <= 1'b0;
+      end
     end
   end
 
@@ -109,20 +118,38 @@ module l1ml_window #(
     localparam int unsigned FlushBits = $clog2(Flush + 1);
 
     logic [FlushBits-1:0] flush_q; // advances that the complete event still needs
+    logic flushing_q; // there are some
 
-    assign flushing = flush_q != '0;
+    assign flushing = flushing_q;
     assign advance  = take | flushing;
 
     if (Base >= Beats) begin : gen_first_tick
-      assign first_tick = flush_q == FlushBits'(Flush + Beats - Base);
+      localparam int unsigned FirstTick = Flush + Beats - Base;
+
+      logic tick_q; // flush_q is FirstTick
+
+      assign first_tick = tick_q;
+
+      always_ff @(posedge clk_i) begin
+        tick_q <= ends ? FirstTick == Flush : flushing & (flush_q == FlushBits'(FirstTick + 1));
+        if (rst_i) tick_q <= 1'b0;
+      end
     end else begin : gen_no_first_tick
       assign first_tick = 1'b0;
     end
 
     always_ff @(posedge clk_i) begin
-      if (ends) flush_q <= FlushBits'(Flush);
-      else if (advance && flushing) flush_q <= flush_q - FlushBits'(1);
-      if (rst_i) flush_q <= '0;
+      if (ends) begin
+        flush_q    <= FlushBits'(Flush);
+        flushing_q <= 1'b1;
+      end else if (flushing) begin
+        flush_q    <= flush_q - FlushBits'(1);
+        flushing_q <= flush_q != FlushBits'(1);
+      end
+      if (rst_i) begin
+        flush_q    <= '0;
+        flushing_q <= 1'b0;
+      end
     end
   end
 
@@ -135,13 +162,22 @@ module l1ml_window #(
     localparam int unsigned WaitBits = $clog2(Base + 1);
 
     logic [WaitBits-1:0] wait_q; // advances until then, 0: it has been, or there is no event
+    logic near_q; // it is 1
 
-    assign first = advance & ~begins & (wait_q == WaitBits'(1));
+    assign first = advance & ~begins & near_q;
 
     always_ff @(posedge clk_i) begin
-      if (begins) wait_q <= WaitBits'(Base);
-      else if (advance && wait_q != '0) wait_q <= wait_q - WaitBits'(1);
-      if (rst_i) wait_q <= '0;
+      if (begins) begin
+        wait_q <= WaitBits'(Base);
+        near_q <= Base == 1;
+      end else if (advance) begin
+        wait_q <= (wait_q == '0) ? '0 : wait_q - WaitBits'(1);
+        near_q <= Base > 1 && wait_q == WaitBits'(2);
+      end
+      if (rst_i) begin
+        wait_q <= '0;
+        near_q <= 1'b0;
+      end
     end
   end
 
@@ -152,40 +188,50 @@ module l1ml_window #(
   localparam int unsigned StepCount = $clog2(Step + 1);
   localparam int unsigned OutCount = $clog2(OutBeats + 1);
 
+  // An advance of the first window leaves what stands behind it, any other what follows from the registers:
+  // both are known before it comes.
+  localparam bit FirstEnds = RowBeats == 1; // the first window's beat is the last of its row
+
   logic active_q; // windows are to come
   logic [BeatCount-1:0] beat_q, beat; // advances since the first window of this row
   logic [StepCount-1:0] step_q, step; // advances since the last beat of windows
   logic [OutCount-1:0] out_q, out; // beats of windows of this row so far
   logic [StrideCount-1:0] skip_q, skip; // rows since the last row of windows
   logic [RowCount-1:0] row_q, row; // rows of windows so far
+  logic ends_q, ends_d; // beat_q is the last of a row
+  logic due_q, due_d; // a beat of windows comes with this advance
+  logic last_q, last_d; // it is the last of the event
   logic active;
   logic emit;
-  logic row_ends;
   logic done;
 
   assign active = first | (active_q & advance & (~cut | flushing));
-  assign beat = first ? '0 : beat_q;
-  assign step = first ? '0 : step_q;
-  assign out = first ? '0 : out_q;
-  assign skip = first ? '0 : skip_q;
-  assign row = first ? '0 : row_q;
-  assign emit = active & (skip == '0) & (step == '0) & (out != OutCount'(OutBeats));
-  assign row_ends = beat == BeatCount'(RowBeats - 1);
-  assign done = emit & (row == RowCount'(OutRows - 1)) & (out == OutCount'(OutBeats - 1));
+  assign emit = first | (active & due_q);
+  assign done = first ? (OutRows == 1 && OutBeats == 1) : last_q;
+
+  // Behind an advance that is not the first window's.
+  assign beat = ends_q ? '0 : beat_q + BeatCount'(1);
+  assign step = (ends_q || step_q == StepCount'(Step - 1)) ? '0 : step_q + StepCount'(1);
+  assign out = ends_q ? '0 : out_q + OutCount'(due_q);
+  assign skip = ~ends_q ? skip_q :
+      (skip_q == StrideCount'(StrideRows - 1)) ? '0 : skip_q + StrideCount'(1);
+  assign row = row_q + RowCount'(ends_q && skip_q == '0);
+  assign ends_d = beat == BeatCount'(RowBeats - 1);
+  assign due_d = (skip == '0) & (step == '0) & (out != OutCount'(OutBeats));
+  assign last_d = due_d & (row == RowCount'(OutRows - 1)) & (out == OutCount'(OutBeats - 1));
 
   always_ff @(posedge clk_i) begin
     if (active) begin
       active_q <= ~done;
-      beat_q   <= row_ends ? '0 : beat + BeatCount'(1);
-      step_q   <= (row_ends || step == StepCount'(Step - 1)) ? '0 : step + StepCount'(1);
-      out_q    <= row_ends ? '0 : out + OutCount'(emit);
-      if (row_ends) begin
-        skip_q <= (skip == StrideCount'(StrideRows - 1)) ? '0 : skip + StrideCount'(1);
-        row_q  <= row + RowCount'(skip == '0);
-      end else begin
-        skip_q <= skip;
-        row_q  <= row;
-      end
+      beat_q   <= first ? BeatCount'(!FirstEnds) : beat;
+      step_q   <= first ? StepCount'(!FirstEnds && Step != 1) : step;
+      out_q    <= first ? OutCount'(!FirstEnds) : out;
+      skip_q   <= first ? StrideCount'(FirstEnds && StrideRows != 1) : skip;
+      row_q    <= first ? RowCount'(FirstEnds) : row;
+      ends_q   <= first ? RowBeats <= 2 : ends_d;
+      due_q    <= first ? (FirstEnds ? StrideRows == 1 : Step == 1 && OutBeats != 1) : due_d;
+      last_q   <= first ? (FirstEnds ? StrideRows == 1 && OutRows == 2 && OutBeats == 1 :
+          Step == 1 && OutRows == 1 && OutBeats == 2) : last_d;
     end else if (cut && !flushing) begin
       active_q <= 1'b0;
     end
@@ -279,12 +325,14 @@ module l1ml_window #(
     localparam int unsigned Place = k * DilationRows; // below the first row, in row 0 of windows
     logic high, low;
     if (PadTop > 0 && Place < unsigned'(PadTop)) begin : gen_top
-      assign high = 32'(row) * StrideRows + Place >= unsigned'(PadTop);
+      assign high = first ? Place >= unsigned'(PadTop) :
+          32'(row_q) * StrideRows + Place >= unsigned'(PadTop);
     end else begin : gen_no_top
       assign high = 1'b1;
     end
     if (PadBottom > 0) begin : gen_bottom
-      assign low = 32'(row) * StrideRows + Place < Rows + unsigned'(PadTop);
+      assign low = first ? Place < Rows + unsigned'(PadTop) :
+          32'(row_q) * StrideRows + Place < Rows + unsigned'(PadTop);
     end else begin : gen_no_bottom
       assign low = 1'b1;
     end
@@ -295,12 +343,14 @@ module l1ml_window #(
     localparam int unsigned Place = k; // right of the first column, in beat 0
     logic from, to;
     if (PadLeft > 0 && Place < unsigned'(PadLeft)) begin : gen_left
-      assign from = 32'(out) * Step * Lanes + Place >= unsigned'(PadLeft);
+      assign from = first ? Place >= unsigned'(PadLeft) :
+          32'(out_q) * Step * Lanes + Place >= unsigned'(PadLeft);
     end else begin : gen_no_left
       assign from = 1'b1;
     end
     if (PadRight > 0) begin : gen_right
-      assign to = 32'(out) * Step * Lanes + Place < Columns + unsigned'(PadLeft);
+      assign to = first ? Place < Columns + unsigned'(PadLeft) :
+          32'(out_q) * Step * Lanes + Place < Columns + unsigned'(PadLeft);
     end else begin : gen_no_right
       assign to = 1'b1;
     end
