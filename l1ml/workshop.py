@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from l1ml.graph.primitives.move import Concat, Move
 from l1ml.graph.program import TensorProgram
 from l1ml.lowering.lower import lower
 from l1ml.plan.cost import Resources
+from l1ml.plan.paths import late_ns
 from l1ml.schedule.delay import family_of
 from l1ml.schedule.pipeline import pipeline
 from l1ml.synth import estimate
@@ -41,21 +43,27 @@ class Workshop:
         self.luts = 0
         """Of the design, for the length of its nets; those of a body alone where it has more."""
         self._flows: dict[str, Dataflow] = {}
-        self._made: dict[tuple[str, int], Any] = {}
+        self._made: dict[tuple[str, int, float], Any] = {}
         self._resources: dict[int, Resources] = {}
 
-    def measure(self, program: TensorProgram) -> Any:
-        """Return the pipeline of a body."""
+    def measure(self, program: TensorProgram, ahead: Sequence[object] = ()) -> Any:
+        """Return the pipeline of a body.
+
+        Args:
+            program: what it computes.
+            ahead: engines whose outputs it reads, with no register between.
+        """
         if all(isinstance(step.op, Move | Concat) for step in program.steps):
             return WIRES
         digest = fingerprint(program)
-        key = digest, self.luts
+        late = max((late_ns(one, family_of(self.config.part, self.luts)) for one in ahead), default=0.0)
+        key = digest, self.luts, late
         if key not in self._made:
             if digest not in self._flows:
                 self._flows[digest] = lower(program)
             flow = self._flows[digest]
             luts = max(self.luts, int(estimate.of_dataflow(flow)["lut"]))
-            pipe = pipeline(flow, family_of(self.config.part, luts), self.config.clock_mhz)
+            pipe = pipeline(flow, family_of(self.config.part, luts), self.config.clock_mhz, late_ns=late)
             self._made[key] = pipe
             found = estimate.of_pipeline(pipe)[1]
             self._resources[id(pipe)] = Resources(found["lut"], found["ff"], found["dsp"], found["bram"])

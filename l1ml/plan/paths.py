@@ -100,7 +100,9 @@ def _window(engine: WindowEngine, family: Family) -> tuple[Path, ...]:
 
 
 def late_ns(engine: object, family: Family) -> float:
-    """Return what the beats of an engine still pass behind its last register: zeros around an image.
+    """Return what the beats of an engine still pass behind its last register.
+
+    That are the zeros around an image, and the choice between the state that comes back and the first one.
 
     Args:
         engine: any engine of this package.
@@ -109,6 +111,8 @@ def late_ns(engine: object, family: Family) -> float:
     if isinstance(engine, WindowEngine) and any(pad > 0 for pair in engine.padding for pad in pair):
         rows, columns = engine.kernel[0], engine.region_columns
         return family.mux_ns + family.fanout_ns(max(rows, columns) * engine.pixel_bits)
+    if isinstance(engine, ScanEngine) and engine.slot == engine.cell_latency:
+        return family.mux_ns + family.fanout_ns(sum(engine.state_widths))
     return 0.0
 
 
@@ -144,8 +148,10 @@ def _scan(engine: ScanEngine, family: Family) -> tuple[Path, ...]:
     read = 2 * family.mux_ns + family.lut_ns_for(_bits(engine.buffers) + steps)
     read += family.fanout_ns(engine.x_bits)
     ring = missing + 2 * family.mux_ns + family.add_ns(_bits(engine.buffers) + 1)
-    stored = family.mux_ns + family.fanout_ns(state)
-    return Path("step to beat", read), Path("ring of events", ring), Path("state", stored)
+    found = [Path("step to beat", read), Path("ring of events", ring)]
+    if engine.slot != engine.cell_latency:  # or else see `late_ns`
+        found.append(Path("state", family.mux_ns + family.fanout_ns(state)))
+    return tuple(found)
 
 
 @paths.register

@@ -7,7 +7,7 @@ beat.  What they say is asserted in every co-simulation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,7 +31,11 @@ class Measured(Protocol):
         """Clocks from its input to its output."""
 
 
-Measure = Callable[[TensorProgram], Measured]
+class Measure(Protocol):
+    """Pipelines a body behind the engines whose outputs it reads with no register between."""
+
+    def __call__(self, program: TensorProgram, ahead: Sequence[object] = (), /) -> Measured:
+        """Return the pipelined body."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,15 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
             how, unpaced, last = (Wait(pace=pace),), last, pace.times(last)
         waits.append(how)
         if isinstance(node, MapNode):
-            maps[number] = measure(node.program)
+            maps[number] = measure(node.program, _ahead(network, node, how))
             made = last + maps[number].stages
             busy.append(1)
         elif isinstance(node, ScanNode):
             maps[number] = measure(node.recurrence.cell)
             scans[number] = node.engine(maps[number].stages, interval, last)
+            if scans[number].slot == maps[number].stages:  # its own state comes back without a register
+                maps[number] = measure(node.recurrence.cell, (scans[number],))
+                scans[number] = node.engine(maps[number].stages, interval, last)
             made = scans[number].times(last)
             busy.append(scans[number].busy(last))
         else:
@@ -128,6 +135,13 @@ def time_network(network: EngineNetwork, arrivals: IntArray, measure: Measure, i
     none = np.zeros(0, dtype=np.int64)  # of streams that nobody reads in the end
     ordered = tuple(times.get(k, none) for k in range(len(network.streams)))
     return Timed(network, maps, scans, ordered, tuple(waits), ends, tuple(busy), int(last[0]))
+
+
+def _ahead(network: EngineNetwork, node: MapNode, waits: Sequence[Wait]) -> list[object]:
+    """Return the engines that a Map reads directly."""
+    direct = [s for s, wait in zip(node.inputs, waits, strict=True) if wait == Wait()]
+    makers = [network.nodes[k] for s in direct if (k := network.maker(s)) is not None]
+    return [maker.engine for maker in makers if isinstance(maker, EngineNode)]
 
 
 def _pace(node: EngineNode, width: int, arrivals: IntArray) -> PaceEngine | None:

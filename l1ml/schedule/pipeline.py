@@ -92,7 +92,9 @@ class Pipeline:
         assert max(time for time, _ in self.worst) <= usable + 1e-9, "a path is longer than the clock"
 
 
-def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | None = None) -> Pipeline:
+def pipeline(
+    flow: Dataflow, family: Family, clock_mhz: float, stages: int | None = None, late_ns: float = 0.0
+) -> Pipeline:
     """Assign stages: the fewest that meet the clock, or exactly ``stages``.
 
     A product or a table that alone is longer than a stage is taken apart first: the pipeline's program may have
@@ -104,6 +106,7 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
         family: delay model, sized for the design.
         clock_mhz: the clock that must be met.
         stages: number of stages wanted; more than needed gives slack, fewer is refused.
+        late_ns: when the inputs are stable after the clock edge; 0 where they come from registers.
 
     Raises:
         TimingError: an operation alone is longer than a clock, or ``stages`` are too few.
@@ -119,7 +122,14 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
             where=("clock_mhz",),
             fix=f"use a clock of at most {family.clock_mhz(longest):.0f} MHz",
         )
-    fewest = _assign(flow, delays, usable)[2]
+    if late_ns > usable:
+        raise TimingError(
+            f"the inputs are stable {late_ns:.2f} ns after the clock edge, "
+            f"a stage at {clock_mhz} MHz has {usable:.2f} ns",
+            where=("clock_mhz",),
+            fix=f"use a clock of at most {family.clock_mhz(late_ns):.0f} MHz",
+        )
+    fewest = _assign(flow, delays, usable, late_ns)[2]
     wanted = fewest if stages is None else stages
     if wanted < fewest:
         best = best_clock(flow, family, wanted)
@@ -128,11 +138,11 @@ def pipeline(flow: Dataflow, family: Family, clock_mhz: float, stages: int | Non
             where=("stages",),
             fix=f"set stages: {fewest}, or a clock of at most {best:.1f} MHz",
         )
-    low = _tightest(flow, delays, wanted, usable)
+    low = _tightest(flow, delays, wanted, usable, late_ns)
     cuts = []
     for part in range(5):  # from the most even cut to the laziest: which keeps fewest registers differs
         limit = low + (usable - low) * part / 4
-        stage, arrival, count = _assign(flow, delays, limit)
+        stage, arrival, count = _assign(flow, delays, limit, late_ns)
         if count <= wanted:
             stage, arrival = save_registers(flow, stage, arrival, delays, limit, wanted)
             cuts.append(Pipeline(flow, stage, arrival, wanted, clock_mhz, family))
@@ -171,11 +181,11 @@ def _delays(flow: Dataflow, family: Family) -> list[float]:
 
 
 def _assign(
-    flow: Dataflow, delays: Sequence[float], limit: float
+    flow: Dataflow, delays: Sequence[float], limit: float, late: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[float, ...], int]:
     """Place every wire as early as possible with stages no longer than ``limit`` ns."""
     stage = [0] * len(flow.inputs)
-    arrival = [0.0] * len(flow.inputs)
+    arrival = [late] * len(flow.inputs)
     for wire, step in flow.defined():
         at = max((stage[i] for i in step.ins), default=0)
         start = max((arrival[i] for i in step.ins if stage[i] == at), default=0.0)
@@ -187,16 +197,17 @@ def _assign(
     return tuple(stage), tuple(arrival), count
 
 
-def _tightest(flow: Dataflow, delays: Sequence[float], stages: int, top: float) -> float:
+def _tightest(flow: Dataflow, delays: Sequence[float], stages: int, top: float, late: float = 0.0) -> float:
     """Return the shortest stage length in ns that gives at most ``stages`` stages."""
-    low, high = max(delays, default=0.0), max(top, max(delays, default=0.0))
-    if stages < 1 or _assign(flow, delays, high)[2] > stages:
+    low = max(late, max(delays, default=0.0))
+    high = max(top, low)
+    if stages < 1 or _assign(flow, delays, high, late)[2] > stages:
         raise TimingError(
             f"{stages} stages are not possible", where=("stages",), fix="use at least one stage"
         )
     for _ in range(24):
         middle = (low + high) / 2
-        if _assign(flow, delays, middle)[2] <= stages:
+        if _assign(flow, delays, middle, late)[2] <= stages:
             high = middle
         else:
             low = middle

@@ -136,7 +136,7 @@ def test_times_follow_from_those_of_the_engines() -> None:
     of = PROGRAMS["cnn"]
     raster = Raster(8, 9, 1)
     net = lay_out(of, raster, Flat(8))
-    timed = time_network(net, np.arange(raster.beats), lambda body: Depth(3), raster.beats)
+    timed = time_network(net, np.arange(raster.beats), lambda body, ahead=(): Depth(3), raster.beats)
     for number, node in enumerate(net.nodes):
         given = timed.times[node.inputs[0]] + timed.waits[number][0].clocks
         made = given + 3 if isinstance(node, MapNode) else node.engine.times(given)
@@ -149,7 +149,7 @@ def test_times_follow_from_those_of_the_engines() -> None:
 def test_branches_meet_beat_by_beat(lanes: int) -> None:
     """Behind a pooling layer beats come irregularly: a memory holds the early branch."""
     net = lay_out(PROGRAMS["skip"], Raster(6, 8, lanes), Flat(64))
-    timed = time_network(net, np.arange(6 * 8 // lanes), lambda body: Depth(2), 48)
+    timed = time_network(net, np.arange(6 * 8 // lanes), lambda body, ahead=(): Depth(2), 48)
     joins = [(k, n) for k, n in enumerate(net.nodes) if len(n.inputs) > 1]
     assert len(joins) == 1
     number, node = joins[0]
@@ -201,7 +201,7 @@ def test_streams_that_nobody_reads_have_no_times(name: str) -> None:
     """Elements that are the same in every event leave their streams without a reader."""
     of = hgq_vectors.program(hgq_vectors.VECTORS / "hgq2" / f"{name}.keras")
     net = lay_out(of, WHOLE, Choices(lanes=1))
-    timed = time_network(net, np.arange(1), lambda body: Depth(1), 64)
+    timed = time_network(net, np.arange(1), lambda body, ahead=(): Depth(1), 64)
     assert len(timed.times) == len(net.streams)
     assert all(len(timed.times[s]) for s in net.outputs)
 

@@ -4,20 +4,32 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from l1ml import streamed
+from l1ml.config import ProjectConfig
+from l1ml.errors import TimingError
+from l1ml.flow import elements as flow_elements
+from l1ml.lowering.lower import lower
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.fold_paths import data_ns, way, with_registers
 from l1ml.plan.network import EngineNetwork, EngineNode
 from l1ml.plan.paths import late_ns, paths, worst
 from l1ml.plan.reduce import ReduceEngine
-from l1ml.plan.registers import registered
+from l1ml.plan.registers import longest, registered
 from l1ml.plan.window import WindowEngine
 from l1ml.schedule.delay import family_of
+from l1ml.schedule.pipeline import pipeline
+
+sys.path.insert(0, str(Path(__file__).parent))
+from networks import program
+from streamed_networks import NETWORKS
 
 CLOCKS = (40.0, 100.0, 160.0, 200.0, 240.0, 320.0, 360.0)
 ULTRASCALE = family_of("xcvu13p-flga2577-2-e", 60_000)
@@ -128,3 +140,30 @@ def test_zeros_around_an_image_are_late() -> None:
     valid = replace(same, padding=((0, 0), (0, 0)))
     assert late_ns(valid, ULTRASCALE) == 0.0
     assert late_ns(same, ULTRASCALE) >= ULTRASCALE.mux_ns
+    flow = lower(program(NETWORKS["dense"][0], "fixed<5,2>"))
+    found = [pipeline(flow, ULTRASCALE, 360.0, late_ns=late) for late in (0.0, 1.0, 2.0)]
+    assert found[0].stages <= found[1].stages <= found[2].stages
+    for made, late in zip(found, (0.0, 1.0, 2.0), strict=True):
+        first = len(flow.inputs)
+        assert made.arrival_ns[: len(made.flow.inputs)] == (late,) * len(made.flow.inputs)
+        early = [t for t, s in zip(made.arrival_ns[first:], made.stage[first:], strict=True) if s == 0 and t]
+        assert all(late < t <= ULTRASCALE.usable_ns(360.0) for t in early)
+    with pytest.raises(TimingError, match=r"stable 3\.00 ns after the clock edge"):
+        pipeline(flow, ULTRASCALE, 360.0, late_ns=3.0)
+
+
+@pytest.mark.parametrize("name", ["cnn same", "lstm"])
+def test_a_block_keeps_its_clock_everywhere(name: str) -> None:
+    """Maps with what their inputs still pass, engines and the nets of the whole design."""
+    of = program(NETWORKS[name][0], "fixed<5,2>")
+    config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 320.63, "plan": {"lanes": 1}})
+    block = streamed.plan(of, config, *flow_elements(of))
+    family = block.family
+    assert family.design_luts >= block.plan.total.lut
+    assert all(pipe.family.design_luts == family.design_luts for pipe in block.pipes.values())
+    found = longest(block.plan.timed, family)
+    assert found
+    assert all(path.ns <= family.usable_ns(320.63) for _, path in found)
+    late = [pipe for pipe in block.pipes.values() if max(pipe.arrival_ns[: len(pipe.flow.inputs)]) > 0]
+    shared = block.plan.timed.scans.values()
+    assert bool(late) == (name == "cnn same" or any(scan.slot == scan.cell_latency for scan in shared))
