@@ -19,15 +19,15 @@ from l1ml.graph.program import TensorProgram
 from l1ml.plan import cost
 from l1ml.plan.cost import Resources
 from l1ml.plan.making import CHAIN, Making
-from l1ml.plan.network import EngineNetwork, EngineNode, MapNode, Node
+from l1ml.plan.network import EngineNode, MapNode, Node
 from l1ml.plan.pinned import PARALLEL, Product, check_pins
 from l1ml.plan.price import Price
-from l1ml.plan.registers import registered
+from l1ml.plan.registers import check_clock, registered
 from l1ml.plan.streamer import lay_out
 from l1ml.plan.streams import Raster
 from l1ml.plan.timing import Measure, Timed, time_network
 from l1ml.plan.values import Choices
-from l1ml.schedule.delay import family_of
+from l1ml.schedule.delay import Family, family_of
 from l1ml.types.arrays import IntArray
 
 SLICES = (1, 2, 3, 4, 6, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72, 96, 128, 144, 192, 256, 384, 512)
@@ -62,9 +62,10 @@ class Goal:
         """Return how the products of a layer are made."""
         return replace(self.makings.get(layer, Making()), price=self.price, chain=self.chain)
 
-    def registered(self, network: EngineNetwork) -> EngineNetwork:
-        """Return a network whose engines have the registers that the clock needs."""
-        return registered(network, family_of(self.price.part, self.luts), 1e3 / self.period_ns)
+    @property
+    def family(self) -> Family:
+        """Delays of the part, with nets as long as the design has them."""
+        return family_of(self.price.part, self.luts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,7 +301,8 @@ class Planner:
 
     def _build(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan:
         chosen = _Chosen(self.program, self.goal, slices, split)
-        network = self.goal.registered(lay_out(self.program, self.raster, chosen))
+        family, clock = self.goal.family, 1e3 / self.goal.period_ns
+        network = registered(lay_out(self.program, self.raster, chosen), family, clock)
         timed = time_network(network, self.arrivals, self.measure, self.goal.interval)
         if timed.interval > self.goal.interval:
             node = network.nodes[timed.slowest()]
@@ -311,6 +313,7 @@ class Planner:
                 where=("tmux",),
                 fix=f"leave {timed.interval} clocks (tmux, clock_mhz), or take more positions per beat (plan: lanes)",
             )
+        check_clock(timed, family, clock)
         parts = [
             cost.of_engine(node.engine)
             if isinstance(node, EngineNode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from l1ml.errors import TimingError
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.fold_paths import with_registers
 from l1ml.plan.network import Engine, EngineNetwork, EngineNode, MapNode, Node
@@ -78,3 +79,26 @@ def longest(timed: Timed, family: Family) -> list[tuple[str, Path]]:
     for wait in timed.ends:
         add(wait.buffer, "outputs")
     return found
+
+
+def check_clock(timed: Timed, family: Family, clock_mhz: float) -> None:
+    """Refuse a plan with an engine that is too slow for the clock, whatever its registers.
+
+    Args:
+        timed: engines with their registers.
+        family: delay model, sized for the design.
+        clock_mhz: the clock.
+
+    Raises:
+        TimingError: names the engine, its longest path, and the clock that it allows.
+    """
+    usable = family.usable_ns(clock_mhz)
+    place, path = max(longest(timed, family), key=lambda found: found[1].ns, default=("", Path("", 0.0)))
+    if path.ns > usable + 1e-9:
+        size = f" in a design of {family.design_luts} LUTs" if family.design_luts else ""
+        raise TimingError(
+            f"{place}: {path.name} takes {path.ns:.2f} ns{size}, "
+            f"a stage at {clock_mhz:g} MHz has {usable:.2f} ns",
+            where=("clock_mhz",),
+            fix=f"use a clock of at most {family.clock_mhz(path.ns):.0f} MHz",
+        )

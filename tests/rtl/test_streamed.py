@@ -36,6 +36,13 @@ pytestmark = pytest.mark.sim
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
+FOLDED = {
+    "part": "xcku115-flvb2104-2-e",
+    "plan": {
+        "lanes": 1,
+        "layers": {"conv4": {"reuse_factor": 6}, "fc7": {"reuse_factor": 2, "multiplier": "dsp"}},
+    },
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a pixel per word": ("cnn", {"plan": {"lanes": 1}}),
     "folded and paced": ("cnn", {"plan": {"lanes": 1, "layers": {"conv4": {"reuse_factor": 6}}}}),
@@ -73,6 +80,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
+    "folded at a slow clock": ("cnn", {**FOLDED, "clock_mhz": 100.0}),
+    "folded at a fast clock": ("cnn", {**FOLDED, "clock_mhz": 360.0}),
     "whole images": ("cnn", {"interface": "parallel", "plan": {"interval": 40}}),
 }
 
@@ -102,6 +111,19 @@ def test_rtl_gives_the_codes_of_the_emulator_in_its_clock(case: str, tmp_path: P
     assert {c["name"]: c["events"] for c in verdict.comparisons}["RTL against emulator"] == 40
     gaps = {"gaps_between_frames"} | ({"pauses_inside_frames"} if facts["link"]["frame_words"] > 1 else set())
     assert gaps <= {check.name for check in verdict.checks}
+
+
+def test_a_faster_clock_gives_a_fold_more_registers(tmp_path: Path) -> None:
+    found = {}
+    for clock in ("slow", "fast"):
+        made = block(f"folded at a {clock} clock", tmp_path / clock).manifest
+        given = [node["parameters"] for node in made["plan"] if node["engine"] == "fold"]
+        found[clock] = [p["MultiplierStages"] + p["TreeStages"] for p in given]
+        assert made["best_clock_mhz"] >= made["target"]["clock_mhz"]
+        assert sum(stage["worst"].startswith("fold") for stage in made["stages"]) == len(given)
+    assert len(found["slow"]) >= 2
+    assert not any(found["slow"])
+    assert all(found["fast"])
 
 
 @pytest.mark.parametrize("name", ["linear_interaction", "attention_of_particles", "linformer_of_particles"])

@@ -152,6 +152,18 @@ def test_zeros_around_an_image_are_late() -> None:
         pipeline(flow, ULTRASCALE, 360.0, late_ns=3.0)
 
 
+def test_an_engine_too_slow_for_the_clock_is_refused() -> None:
+    of = program(NETWORKS["cnn same"][0], "fixed<5,2>")
+    given = {"interface": "axis", "part": "xc7vx690t-ffg1927-2", "plan": {"lanes": 1}}
+    for clock in (240.47, 480.0):
+        config = ProjectConfig.from_mapping({**given, "clock_mhz": clock})
+        if clock < 300:
+            assert streamed.plan(of, config, *flow_elements(of)).latency.cycles > 0
+            continue
+        with pytest.raises(TimingError, match=r"window .* ns, a stage at 480 MHz has 1\.79"):
+            streamed.plan(of, config, *flow_elements(of))
+
+
 @pytest.mark.parametrize("name", ["cnn same", "lstm"])
 def test_a_block_keeps_its_clock_everywhere(name: str) -> None:
     """Maps with what their inputs still pass, engines and the nets of the whole design."""
