@@ -143,7 +143,7 @@ def plan_of(manifest: Mapping[str, Any], program: TensorProgram, spacing: int) -
     depths = iter([pipes.get(k, Depth(0)) for k in bodies])  # asked for in the order of the nodes
     arrivals = np.arange(raster.beats, dtype=np.int64) * spacing
     interval = int(manifest["interval"]["link_cycles"])
-    timed = time_network(network, arrivals, lambda body: next(depths), interval)
+    timed = time_network(network, arrivals, lambda body, *_: next(depths), interval)
     for number, (entry, node) in enumerate(zip(planned, network.nodes, strict=True)):
         times = timed.times[node.outputs[0]]
         found = [int(times[0]), int(times[-1]), timed.busy[number]]
