@@ -13,7 +13,7 @@ from l1ml.errors import ConfigError, DataError, TimingError
 from l1ml.graph.program import TensorProgram
 from l1ml.plan.again import Recorded
 from l1ml.plan.making import Making, Reload
-from l1ml.plan.network import EngineNetwork, EngineNode
+from l1ml.plan.network import EngineNetwork, EngineNode, ScanNode
 from l1ml.plan.price import Price
 from l1ml.plan.registers import registered
 from l1ml.plan.streamer import lay_out
@@ -139,11 +139,14 @@ def plan_of(manifest: Mapping[str, Any], program: TensorProgram, spacing: int) -
         for k, entry in enumerate(planned)
         if entry["engine"] in ("map", "scan")
     }
-    bodies = [k for k, node in enumerate(network.nodes) if not isinstance(node, EngineNode)]
-    depths = iter([pipes.get(k, Depth(0)) for k in bodies])  # asked for in the order of the nodes
+    depths = {
+        id(node.recurrence.cell if isinstance(node, ScanNode) else node.program): pipes.get(k, Depth(0))
+        for k, node in enumerate(network.nodes)
+        if not isinstance(node, EngineNode)
+    }
     arrivals = np.arange(raster.beats, dtype=np.int64) * spacing
     interval = int(manifest["interval"]["link_cycles"])
-    timed = time_network(network, arrivals, lambda body, *_: next(depths), interval)
+    timed = time_network(network, arrivals, lambda body, *_: depths[id(body)], interval)
     for number, (entry, node) in enumerate(zip(planned, network.nodes, strict=True)):
         times = timed.times[node.outputs[0]]
         found = [int(times[0]), int(times[-1]), timed.busy[number]]
