@@ -41,6 +41,12 @@ UNDECIDED = (
 """What a refusal says where the framework's own result depends on the machine it runs on."""
 
 SECONDS_PER_MODEL = 900
+CLOCKS_MHZ = (360.71, 200.0, 80.16)
+WAYS = (
+    {"hardware": "parallel", "interface": "parallel"},
+    {"hardware": "streamed", "interface": "axis"},
+)
+"""How the LUTs of a model are estimated: the first way and the fastest clock that it can have."""
 MEMORY_BYTES = 8 << 30
 
 
@@ -83,6 +89,7 @@ class Row:
     difference: str = ""
     seconds: float = 0.0
     lut: int | None = None
+    clock_mhz: float = 0.0
     agreement: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -140,9 +147,7 @@ def run(case: Case, *, rtl: bool) -> list[Row]:
     for label, options in settings:
         with tempfile.TemporaryDirectory() as work:
             try:
-                project = _convert(
-                    case, kinds, Path(work), {**options, "hardware": "auto" if rtl else "none"}, inputs
-                )
+                project = _built(case, kinds, Path(work), options, inputs, rtl=rtl)
             except L1mlError as error:
                 text = str(error)
                 expected = (case.refused and case.refused in text) or (
@@ -156,9 +161,25 @@ def run(case: Case, *, rtl: bool) -> list[Row]:
                 break
             estimate = project.manifest.get("estimate")
             row.lut = None if estimate is None else int(estimate["lut"])
+            row.clock_mhz = float(project.manifest["target"]["clock_mhz"])
             _compare(case, project, inputs, outputs, layers, row, label)
     row.seconds = round(time.perf_counter() - start, 1)
     return [row]
+
+
+def _built(
+    case: Case, kinds: list[str], work: Path, options: dict[str, Any], inputs: list[np.ndarray], *, rtl: bool
+) -> Any:
+    """Convert as a parallel block, else a streamed one, for the fastest clock it can have; else the emulator only."""
+    for way in WAYS if rtl else ():
+        for clock in CLOCKS_MHZ:
+            try:
+                return _convert(case, kinds, work, {**options, **way, "clock_mhz": clock}, inputs)
+            except l1ml.TimingError:
+                continue
+            except L1mlError:  # too large, or refused: the emulator says so again
+                break
+    return _convert(case, kinds, work, {**options, "hardware": "none", "interface": "parallel"}, inputs)
 
 
 def bounded(case: Case, *, rtl: bool) -> list[Row]:
@@ -206,7 +227,7 @@ def _convert(
         options["input_type"] = {i.name: k for i, k in zip(names, kinds * len(names), strict=False)}
     elif kinds and inputs:
         options["input_type"] = kinds[0] if len(kinds) == 1 else config["input_type"]
-    return l1ml.convert(source, output_dir=work / "project", interface="parallel", **weights, **options)
+    return l1ml.convert(source, output_dir=work / "project", **weights, **options)
 
 
 def _compare(
@@ -312,7 +333,7 @@ def table(rows: list[Row]) -> str:
         cells = (
             row.model, row.family, row.container, row.status, str(row.events or ""),
             "" if row.exact_percent is None else f"{row.exact_percent:g}", text, f"{row.seconds:.1f}",
-            "" if row.lut is None else f"{row.lut:,}",
+            "" if row.lut is None else f"{row.lut:,} at {row.clock_mhz:g} MHz",
         )  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
