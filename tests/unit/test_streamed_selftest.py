@@ -25,7 +25,7 @@ CASES = {
     "lstm": {"scan": "Slot", "window_shape": None, "pace": None, "align": None},
     "two heads": {"reduce": "Kind", "delay": "Latency", "scan": None, "fold_weight": None},
 }  # fmt: skip
-"""By network: the parameter that a fault of a kind changes, in one line; empty inside Maps; None where the network has no place for them."""
+"""By network: the parameter that a fault of a kind changes, in one line; empty inside Maps; None for no place."""
 
 
 @pytest.mark.parametrize("name", CASES)
