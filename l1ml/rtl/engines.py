@@ -88,6 +88,7 @@ class _Printer:
         self.valid = {0: ("valid_i", "valid_i" if self.whole else "start_i", "data_i")}
 
     def lines(self) -> Iterator[str]:
+        """Yield the lines of the core."""
         yield from self._header()
         yield from self.reload.lines(self.valid[0][:2])
         for number, node in enumerate(self.network.nodes):

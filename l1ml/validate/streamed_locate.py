@@ -16,7 +16,7 @@ import numpy as np
 from l1ml.cosim.build import Wire
 from l1ml.cosim.harness import Harness, build, chunks
 from l1ml.cosim.pack import Slot, pack, unpack
-from l1ml.errors import DataError, L1mlError
+from l1ml.errors import DataError, L1mlError, ToolError
 from l1ml.graph.program import loads
 from l1ml.links.layout import LinkLayout
 from l1ml.plan.kept import KeptPlan, plan_of
@@ -58,10 +58,8 @@ def locate_streamed(
 
     Returns:
         The layer and its fault.  Without a fault: `OUTSIDE` when the core is right, `PLAN` when it does what was
-        planned and that is wrong, `UNPLANNED` when the plan cannot be read.
-
-    Raises:
-        ToolError: the simulator is missing or failed.
+        planned and that is wrong, `UNPLANNED` with the reason when the plan or the buses cannot be read: a replay
+        that has found a difference ends with a verdict.
     """
     layout = LinkLayout.from_dict(manifest["link"])
     try:
@@ -72,7 +70,10 @@ def locate_streamed(
         str(manifest["core_module"]), str(manifest["digest"]["network"]), layout.clock_mhz, layout.link_cycles
     )
     timed, found = plan.timed, list(taps(core, plan.timed, plan.pipes))
-    harness = _build(manifest, root, build_dir, layout, found)
+    try:
+        harness = _build(manifest, root, build_dir, layout, found)
+    except ToolError as error:
+        return f"{UNPLANNED} (its buses cannot be read: {error.what.splitlines()[0]})", None
     beats = _beats(plan.raster, codes)
     begins = np.arange(len(codes), dtype=np.int64) * layout.link_cycles
     rows = harness.run(_traffic(timed, layout, harness, beats, begins))

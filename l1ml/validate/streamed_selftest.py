@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The self-test of a streamed block: one fault of each kind in a copy of its RTL, and the comparison must find it.
 
-Faults lie in the Maps (an adder, a register), in the weights of a folded product, in a delay between engines and in the
-shape of a window.  Each takes a build of its own, so there is one that shows of every kind.
+Faults lie in the Maps (an adder, a register), in the weights of a folded product, in what waits between engines and in
+the parameters of the engines.  Each takes a build of its own, so there is one that shows of every kind.  A fault that
+cannot be built has shown nothing; kinds that have no place in the block are named.
 """
 
 from __future__ import annotations
@@ -35,8 +36,6 @@ Fault = tuple[str, str, str]
 """File, its text with the fault, what was done."""
 
 _WEIGHTS = re.compile(r"\.Weights\((?:\{)?(?P<bits>\d+)'h(?P<digits>[0-9a-f]+)")
-_DELAY = re.compile(r"\.(?P<name>Latency|Offset|Slot)\((?P<clocks>\d+)\)")
-_WINDOW = re.compile(r"\.(?P<name>StrideColumns|PadLeft|PadTop)\((?P<value>\d+)\)")
 _NAME = re.compile(r"^ +logic (?:signed )?(?:\[\d+:\d+\] )?(?P<name>[a-z]\w*_s?\d+);", re.M)
 
 
@@ -76,10 +75,13 @@ def run_streamed_selftest(
             Check("no_fault", clean is None, clean or f"{len(codes)} events equal", "self-test"),
             golden_check(expected, expected, output_fields(manifest), seed),
         ]
-        for kind, find in _KINDS.items():
-            faults = list(find(files, str(manifest["core_module"]), rng))[:TRIES]
+        places = {kind: list(find(files, str(manifest["core_module"]), rng)) for kind, find in _KINDS.items()}
+        for kind, faults in places.items():
             if faults and clean is None:
-                checks.append(_tried(kind, faults, copy, codes, expected, progress))
+                checks.append(_tried(kind, faults[:TRIES], copy, codes, expected, progress))
+        missing = ", ".join(kind for kind, faults in places.items() if not faults)
+        if missing:
+            checks.append(Check("no_place_for", True, f"{missing}: not in this block", "self-test"))
     return Verdict(kind="self-test", checks=tuple(checks), **facts_of(manifest))
 
 
@@ -124,12 +126,13 @@ def _tried(
         progress(f"{kind}: {done}")
         try:
             found = copy.differs(codes, expected, name, text)
-        except ToolError:
-            found = "the simulator refuses it"
+        except ToolError as error:
+            silent.append(f"{name}: {done}: cannot be built ({error.what.splitlines()[0]})")
+            continue
         if found is not None:
             return Check(kind, True, f"{name}: {done}: {found}", "self-test")
-        silent.append(f"{name}: {done}")
-    return Check(kind, False, f"no output changed: {'; '.join(silent)}", "self-test")
+        silent.append(f"{name}: {done}: no output changed")
+    return Check(kind, False, "; ".join(silent), "self-test")
 
 
 def _in_maps(what: str) -> Callable[[Mapping[str, str], str, random.Random], Iterator[Fault]]:
@@ -166,6 +169,36 @@ def _in_core(
     return find
 
 
+def _parameter(
+    places: Sequence[str], wrong: Callable[[str, int], int | None]
+) -> Callable[[Mapping[str, str], str, random.Random], Iterator[Fault]]:
+    """Change a number in the core, of ``module.Parameter``; ``wrong`` says to what, None for no fault there."""
+
+    def change(match: re.Match[str], rng: random.Random) -> tuple[str, str] | None:
+        value = int(match["value"])
+        new = wrong(match["name"], value)
+        if new is None:
+            return None
+        done = f"{match['name']} of {match['instance']} is {new} instead of {value}"
+        return f"{match['before']}{new}{match['after']}", done
+
+    finders = []
+    for place in places:
+        module, name = place.split(".")
+        others = r"(?:\n    \.\w+\([^()]*\),?)*"
+        pattern = (
+            rf"(?P<before>^  {module} #\({others}?\n    \.(?P<name>{name})\()(?P<value>\d+)"
+            rf"(?P<after>\),?{others}\n  \) (?P<instance>\w+) \()"
+        )
+        finders.append(_in_core(re.compile(pattern, re.M), change))
+
+    def find(files: Mapping[str, str], core: str, rng: random.Random) -> Iterator[Fault]:
+        for finder in finders:
+            yield from finder(files, core, rng)
+
+    return find
+
+
 def _weight(match: re.Match[str], rng: random.Random) -> tuple[str, str] | None:
     digits = match["digits"]
     at = rng.randrange(max(1, len(digits) - INVERTED + 1))
@@ -176,24 +209,25 @@ def _weight(match: re.Match[str], rng: random.Random) -> tuple[str, str] | None:
     return new, f"{len(wrong)} digits of the weights are inverted, from digit {at} on"
 
 
-def _delayed(match: re.Match[str], rng: random.Random) -> tuple[str, str] | None:
-    clocks = int(match["clocks"])
-    wrong = clocks - 1 if clocks > 1 else clocks + 1
-    return f".{match['name']}({wrong})", f"{match['name']} is {wrong} instead of {clocks}"
+def _fewer(least: int) -> Callable[[str, int], int | None]:
+    return lambda _, value: value - 1 if value > least else value + 1
 
 
-def _shaped(match: re.Match[str], rng: random.Random) -> tuple[str, str] | None:
-    value, name = int(match["value"]), match["name"]
-    if value < (1 if name.startswith("Pad") else 2):
-        return None
-    return f".{name}({value - 1})", f"{name} is {value - 1} instead of {value}"
+def _shape(name: str, value: int) -> int | None:
+    return value - 1 if value > (0 if name.startswith("Pad") else 1) else None
 
 
 _KINDS: dict[str, Callable[[Mapping[str, str], str, random.Random], Iterator[Fault]]] = {
     "map_adder": _in_maps("adder"),
     "map_register": _in_maps("pipeline_register"),
     "fold_weight": _in_core(_WEIGHTS, _weight),
-    "delay": _in_core(_DELAY, _delayed),
-    "window_shape": _in_core(_WINDOW, _shaped),
+    "delay": _parameter(("l1ml_beat_delay.Latency", "l1ml_delay.Latency"), _fewer(1)),
+    "align": _parameter(("l1ml_align.Offset",), _fewer(1)),
+    "pace": _parameter(("l1ml_pace.Spacing",), _fewer(2)),
+    "window_shape": _parameter(
+        tuple(f"l1ml_window.{name}" for name in ("StrideColumns", "PadLeft", "PadTop")), _shape
+    ),
+    "reduce": _parameter(("l1ml_reduce.Kind",), lambda _, value: 1 if value != 1 else 2),
+    "scan": _parameter(("l1ml_scan.Slot",), _fewer(1)),
 }
-"""Kinds of faults; a block that has no place for one is not tested for it."""
+"""Kinds of faults."""

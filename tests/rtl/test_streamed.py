@@ -24,9 +24,11 @@ from l1ml.links.layout import LinkLayout
 from l1ml.links.spec import Role
 from l1ml.links.words import decode
 from l1ml.rtl.project import read_manifest
+from l1ml.validate import streamed_selftest
 from l1ml.validate.core import rtl_sources
 from l1ml.validate.replay import LinkSimulation, flat, replay
 from l1ml.validate.streamed_selftest import run_streamed_selftest
+from l1ml.validate.verdict import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_project import Small
@@ -256,13 +258,53 @@ def test_every_beat_of_every_engine_comes_in_the_clock_that_was_planned(
         assert np.array_equal(seen, due), f"engine {k}"
 
 
-def test_the_self_test_finds_a_fault_of_every_kind(tmp_path: Path) -> None:
-    made = block("two pixels per word, padded", tmp_path / "project")
+def selftest(made: Small, **options: Any) -> Verdict:
+    return run_streamed_selftest(made.manifest, made.root, made.codes, made.expected, **options)
+
+
+SELFTESTS = {
+    "two pixels per word, padded": (
+        ["map_adder", "map_register", "fold_weight", "delay", "pace", "window_shape"], "align, reduce, scan"
+    ),
+    "two outputs": (
+        ["map_adder", "map_register", "delay", "reduce"], "fold_weight, align, pace, window_shape, scan"
+    ),
+}  # fmt: skip
+"""Kinds of faults that a block has a place for, and those that it has none for."""
+
+
+@pytest.mark.parametrize("case", SELFTESTS)
+def test_the_self_test_finds_a_fault_of_every_kind(case: str, tmp_path: Path) -> None:
+    made, (kinds, missing) = block(case, tmp_path / "project"), SELFTESTS[case]
     told: list[str] = []
-    verdict = run_streamed_selftest(made.manifest, made.root, made.codes, made.expected, progress=told.append)
+    verdict = selftest(made, progress=told.append)
     assert verdict.passed, str(verdict)
-    names = [check.name for check in verdict.checks]
-    assert names == [
-        "no_fault", "golden_value", "map_adder", "map_register", "fold_weight", "delay", "window_shape"
-    ]  # fmt: skip
-    assert len(told) >= 6
+    assert [check.name for check in verdict.checks] == ["no_fault", "golden_value", *kinds, "no_place_for"]
+    assert verdict.checks[-1].detail == f"{missing}: not in this block"
+    assert len(told) >= 1 + len(kinds)
+
+
+def test_a_fault_that_cannot_be_built_has_shown_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kind breaks the syntax, another changes nothing: neither counts as found."""
+    made = block("two outputs", tmp_path / "project")
+    core = made.core_file.name
+
+    def finder(change: str) -> Any:
+        return lambda files, *_: iter([(core, files[core] + change, f"appends {change!r}")])
+
+    kinds = {"broken": finder("endmodule"), "dead": finder("// nothing")}
+    monkeypatch.setattr(streamed_selftest, "_KINDS", kinds)
+    verdict = selftest(made)
+    assert {check.name for check in verdict.failed_checks} == {"broken", "dead"}
+    found = {check.name: check.detail for check in verdict.checks}
+    assert "cannot be built (" in found["broken"] and found["dead"].endswith("no output changed")
+
+
+def test_the_self_test_fails_where_the_comparison_is_blind(tmp_path: Path) -> None:
+    """The comparison of a block that is wrong already can show nothing: no fault is tried."""
+    made = block("two outputs", tmp_path / "project")
+    verdict = run_streamed_selftest(made.manifest, made.root, made.codes[:4], made.expected[:4] + 1)
+    assert "no_fault" in {check.name for check in verdict.failed_checks}
+    assert {check.name for check in verdict.checks} <= {"no_fault", "golden_value", "no_place_for"}

@@ -164,3 +164,16 @@ def test_a_plan_of_another_version_is_not_read(blocks: Callable[[str], Small], b
     ):
         layer, fault = locate_streamed(manifest, made.root, builds, made.codes[:2], made.expected[:2], 0)
         assert fault is None and layer.startswith(UNPLANNED) and reason in layer
+
+
+def test_a_core_without_its_buses_is_not_read(blocks: Callable[[str], Small], builds: Path) -> None:
+    """RTL written by hand may differ from the plan, and its replay still ends with a verdict."""
+    made = blocks("two outputs")
+    file = made.core_file
+    text = file.read_text()
+    try:
+        file.write_text(re.sub(r"\bn1_valid\b", "by_hand", text))
+        layer, fault = locate_streamed(made.manifest, made.root, builds, made.codes[:2], made.expected[:2], 0)
+    finally:
+        file.write_text(text)
+    assert fault is None and layer.startswith(f"{UNPLANNED} (its buses cannot be read: ")

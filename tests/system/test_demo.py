@@ -72,6 +72,17 @@ def test_it_says_so_to_a_person(demo: tuple[Path, str]) -> None:
     assert "BX" in printed
 
 
+def test_the_readme_shows_what_it_prints(root: Path, demo: tuple[Path, str]) -> None:
+    """All but the commands, the path of the folder, and the throughput, which depends on the machine."""
+    out, printed = demo
+    (shown,) = re.findall(
+        r"```text\n(\$ l1ml convert.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.S
+    )
+    lines = [line for line in shown.splitlines() if line and not line.startswith(("$", "  throughput"))]
+    lost = [line for line in lines if line.replace("build/demo", str(out)) not in printed.splitlines()]
+    assert len(lines) > 40 and not lost, "\n".join(lost)
+
+
 def test_it_leaves_a_report(demo: tuple[Path, str]) -> None:
     out, _ = demo
     reports = out / "project" / "reports"
