@@ -27,7 +27,11 @@ PACKED_AS_E1 = ("xcu", "xcup")
 def recipe(sources: Sequence[str], top: str, family: str) -> list[str]:
     """Return the Yosys commands, from reading the sources (packages first) to the mapped netlist."""
     synth = f"synth_xilinx -family {family} -flatten -top {top} -noiopad -noclkbuf -run"
-    packing = ["chtype -set DSP48E1 t:DSP48E2", "xilinx_dsp -family xc7", "chtype -set DSP48E2 t:DSP48E1"]
+    packing = [
+        "chtype -set DSP48E1 t:DSP48E2",
+        "xilinx_dsp -family xc7 t:DSP48E1 %m",
+        "chtype -set DSP48E2 t:DSP48E1",
+    ]
     return [
         f"read_verilog -defer -sv {' '.join(sources)}",
         f"{synth} begin:coarse",

@@ -17,7 +17,7 @@ from l1ml.cosim.build import Wire
 from l1ml.cosim.harness import Harness, build
 from l1ml.cosim.lint import lint
 
-CELLS = ("l1ml_delay", "l1ml_tree", "l1ml_weights", "l1ml_multiply", "l1ml_cascade", "l1ml_products")
+CELLS = ("l1ml_delay", "l1ml_tree", "l1ml_weights", "l1ml_multiply", "l1ml_cascade", "l1ml_cascades")
 """Modules that engines are made of."""
 
 
@@ -55,6 +55,7 @@ class Case:
         in_bits: of a beat.
         out_bits: of a beat.
         mutation: (text, replacement) in the source of the engine.
+        inside: of a module in the engine, in whose source the mutation is instead.
         body: more SystemVerilog beside the instance; ``{name}`` is the case's.
         ports: more ports of the instance.
         beat_bits: bits of ``in_bits`` that are the beat, the lowest; the others are for ``ports``.  0: all.
@@ -70,6 +71,7 @@ class Case:
     ports: str = ""
     beat_bits: int = 0
     all_ports: str = ""
+    inside: str = ""
 
 
 @dataclass
@@ -93,7 +95,13 @@ class Bench:
             else:
                 module = f"{case.module}_m{number}"
                 files[module] = self.folder / f"{module}.sv"
-                files[module].write_text(_mutated(source, case.module, module, *case.mutation))
+                change = case.mutation
+                if case.inside:
+                    inner = f"{case.inside}_m{number}"
+                    files[inner] = self.folder / f"{inner}.sv"
+                    files[inner].write_text(_mutated(files[case.inside], case.inside, inner, *change))
+                    change = (f"  {case.inside} #(", f"  {inner} #(")
+                files[module].write_text(_mutated(source, case.module, module, *change))
             ins += [Wire(f"{name}_rst", 1), Wire(f"{name}_valid", 1), Wire(f"{name}_start", 1)]
             ins.append(Wire(f"{name}_in", case.in_bits))
             outs += [

@@ -104,15 +104,13 @@ MUTANTS = {
     "initial": ("initials[o*AccBits+:AccBits]", "initials[0+:AccBits]"),
 }
 CHAIN_MUTANTS = {
-    "places": ("w[Base*Outputs*WeightBits+o*Bits+:Bits]", "w[Base*Outputs*WeightBits+:Bits]"),
-    "operands": (
-        "      .Latency(j)\n    ) operands (",
-        "      .Latency((j > 1) ? j - 1 : j)\n    ) operands (",
-    ),
-    "address": ("{gen_place[j-1].first, gen_place[j-1].at}", "{gen_place[j-1].first, gen_place[0].at}"),
-    "begin": ("{gen_place[j-1].first, gen_place[j-1].at}", "{begins, gen_place[j-1].at}"),
-    "depth": ("MultiplierStages + TreeStages + Chain - 1;", "MultiplierStages + TreeStages + Chain - 2;"),
+    "operands": (".Latency(j)", ".Latency((j > 1) ? j - 1 : j)"),
+    "address": ("gen_place[j-1].address", "gen_place[0].address"),
+    "first": ("first   <= gen_place[j-1].first", "first   <= first_i"),
+    "outputs": ("w[(o*Size+k)*", "w[((o > 0 ? 0 : o)*Size+k)*"),
+    "places": ("(k < First) ? 0 : 1;", "(k < First) ? 1 : 1;"),
 }
+"""In the cascades."""
 FREE_MUTANTS = {
     "bank": ("bank_q ^ (begins & swap_q)", "bank_q"),
     "now": ("bank_q ^ (begins & swap_q)", "bank_q ^ swap_q"),
@@ -130,7 +128,8 @@ FREE_MUTANTS = {
 }
 MUTATED = {f"m_{name}": ("mutant", change) for name, change in MUTANTS.items()}
 MUTATED["m_add"] = ("phase_per_clock", ("if (add) begin", "if (1'b1) begin"))
-MUTATED |= {f"m_chain_{name}": ("cascades", change) for name, change in CHAIN_MUTANTS.items()}
+MUTATED["m_depth"] = ("cascades", ("TreeStages + Chain - 1;", "TreeStages + Chain - 2;"))
+CHAIN_MUTATED = {f"m_chain_{name}": ("cascades", change) for name, change in CHAIN_MUTANTS.items()}
 FREE_MUTATED = {f"m_{name}": ("free", change) for name, change in FREE_MUTANTS.items()}
 FREE_MUTATED["m_bias_bank"] = ("free_fast", (".bank_i(sum_bank)", ".bank_i(bank)"))
 ENGINES["mutant"] = engine((3, 5, 2), 2, (2, 1), results=2, dead=[1], bias=True)
@@ -143,9 +142,10 @@ def ends(one: FoldEngine) -> tuple[int, int]:
     return one.n_in * one.input_bits, one.n_out * one.acc_bits
 
 
-def case(one: FoldEngine, mutation: tuple[str, str] | None = None) -> eb.Case:
+def case(one: FoldEngine, mutation: tuple[str, str] | None = None, inside: str = "") -> eb.Case:
     tied = "".join(f", .{port}({value})" for port, value in one.ties().items())
-    return eb.Case(one.MODULE, {**one.parameters(), **one.literals()}, *ends(one), mutation, ports=tied)
+    given = {**one.parameters(), **one.literals()}
+    return eb.Case(one.MODULE, given, *ends(one), mutation, ports=tied, inside=inside)
 
 
 def address_bits(one: FoldEngine) -> int:
@@ -172,6 +172,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> eb.Bench:
     made.cases |= {name: case(one) for name, one in ENGINES.items()}
     made.cases |= {name: free_case(one) for name, one in FREE.items()}
     made.cases |= {name: case(ENGINES[of], change) for name, (of, change) in MUTATED.items()}
+    made.cases |= {
+        name: case(ENGINES[of], change, "l1ml_cascades") for name, (of, change) in CHAIN_MUTATED.items()
+    }
     made.cases |= {name: free_case(FREE[of], change) for name, (of, change) in FREE_MUTATED.items()}
     made.build()
     return made
@@ -333,7 +336,7 @@ def test_new_weights_count_from_the_next_event(bench: eb.Bench) -> None:
 
 
 def test_every_mutant_is_found(bench: eb.Bench) -> None:
-    alive = {**MUTATED, **FREE_MUTATED}
+    alive = {**MUTATED, **CHAIN_MUTATED, **FREE_MUTATED}
     for seed in range(12):
         if not alive:
             break

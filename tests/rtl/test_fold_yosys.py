@@ -30,6 +30,7 @@ def engine(phases: int = 1, per_clock: int = 1, high: int = 31, **more: Any) -> 
 
 
 def synthesized(one: FoldEngine, folder: Path, family: str = "xcup") -> SynthesisResult:
+    folder.mkdir(exist_ok=True)
     given = {**one.parameters(), **one.literals()}
     word = f"[{one.word_bits - 1}:0]"
     address = f"[{max(1, (one.words - 1).bit_length()) - 1}:0]"
@@ -50,7 +51,7 @@ def synthesized(one: FoldEngine, folder: Path, family: str = "xcup") -> Synthesi
         f"  l1ml_fold #({', '.join(f'.{key}({value})' for key, value in given.items())}) engine (\n"
         f"    .clk_i, .rst_i, .valid_i, .start_i, .data_i, .valid_o, .start_o, .data_o{writes});\nendmodule\n"
     )
-    names = ("delay", "tree", "multiply", "cascade", "products", "weights", "fold")
+    names = ("delay", "tree", "multiply", "cascade", "cascades", "weights", "fold")
     sources = [assets.path("firmware", "rtl", "sv", f"l1ml_{name}.sv") for name in names]
     return synthesize([*sources, top], "top", folder / "build", part_family=family)
 
@@ -65,12 +66,23 @@ def test_products_go_into_dsp_blocks(tmp_path: Path) -> None:
     assert (made.dsp, made.bram) == (2 * OUTPUTS, 0)
 
 
-def test_registers_go_into_dsp_blocks(tmp_path: Path) -> None:
-    """Product, accumulator and its start value; seen on 7 series, where Yosys looks for it."""
-    made = synthesized(engine(style="dsp", multiplier_stages=1), tmp_path, "xc7")
+@pytest.mark.parametrize("family", ["xcup", "xc7"])
+def test_registers_go_into_dsp_blocks(tmp_path: Path, family: str) -> None:
+    """Product, accumulator and its start value."""
+    made = synthesized(engine(style="dsp", multiplier_stages=1), tmp_path, family)
     assert made.dsp == OUTPUTS
     shift_register, word = INPUTS * INPUT_BITS, OUTPUTS * 6
     assert made.ff < shift_register + word + 24  # an accumulator alone has 24 bits
+
+
+def test_adders_of_a_cascade_go_into_its_dsp_blocks(tmp_path: Path) -> None:
+    given = {"phases": 2, "per_clock": 4, "style": "dsp", "multiplier_stages": 1}
+    plain, chained = (synthesized(engine(**given, chain=chain), tmp_path / str(chain)) for chain in (1, 4))
+    assert chained.dsp == plain.dsp == 4 * OUTPUTS
+    sums = 3 * OUTPUTS * (INPUT_BITS + 6)
+    assert chained.lut < plain.lut - sums // 2  # the tool takes an adder of two by itself
+    late = INPUT_BITS * (1 + 2 + 2)  # inputs of the places; long delays are LUTs
+    assert chained.ff < plain.ff + late + 8 * 4
 
 
 def test_weights_go_into_block_ram(tmp_path: Path) -> None:
@@ -108,6 +120,13 @@ SHAPES = {
     "signed": of_shape((1, 32, 16), 2, 8, 8, signed=True, multiplier_stages=1),
     "wide words": of_shape((1, 32, 8), 2, 16, 12, signed=True, multiplier_stages=1),
     "wide words, DSP": of_shape((1, 32, 8), 2, 16, 12, signed=True, multiplier_stages=1, style="dsp"),
+    "wide words, cascade": of_shape(
+        (1, 32, 8), 2, 16, 12, signed=True, multiplier_stages=1, style="dsp", chain=2
+    ),
+    "four inputs, cascade": of_shape((1, 64, 32), 4, 6, 6, multiplier_stages=2, style="dsp", chain=4),
+    "cascades, block ROM": of_shape(
+        (16, 24, 10), 6, 5, 6, multiplier_stages=1, tree_stages=1, style="dsp", rom="block", chain=3
+    ),
     "flattened": of_shape((16, 24, 10), 1, 5, 6),
     "flattened, block ROM": of_shape((16, 24, 10), 1, 5, 6, rom="block"),
     "flattened, many": of_shape((64, 16, 12), 1, 4, 8),

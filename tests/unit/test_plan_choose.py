@@ -14,6 +14,7 @@ import pytest
 from l1ml import flow, planned, streamed
 from l1ml.config import ProjectConfig
 from l1ml.errors import ConfigError, L1mlError, TimingError
+from l1ml.plan import cost
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.making import Making
 from l1ml.plan.network import EngineNode
@@ -147,6 +148,47 @@ def test_a_pin_that_suits_more_lanes_finds_them() -> None:
     block = streamed.plan(of, ProjectConfig.from_mapping(given), *flow.elements(of))
     assert block.raster.lanes == 4
     assert folds(block) == {name: 4}
+
+
+def product(per_clock: int, weight_bits: int = 5, **more: Any) -> FoldEngine:
+    half = 1 << weight_bits - 1
+    weights = np.random.default_rng(3).integers(-half, half, (1, 144, 16))
+    return FoldEngine(weights, 6, False, weight_bits, 20, per_clock, **more)
+
+
+@pytest.mark.parametrize(
+    ("per_clock", "chain"), [(1, 1), (2, 2), (5, 5), (6, 6), (7, 4), (9, 5), (16, 6), (36, 6), (48, 6)]
+)
+def test_cascades_take_adders_and_no_more_dsp_blocks(per_clock: int, chain: int) -> None:
+    one = Making("dsp").made(product(per_clock))
+    alone = Making("dsp", chain=1).made(product(per_clock))
+    assert (one.chain, alone.chain) == (chain, 1)
+    used, before = cost.of_engine(one), cost.of_engine(alone)
+    assert used.dsp == before.dsp == 16 * per_clock
+    assert used.lut <= before.lut - 16 * 11 * (per_clock - one.ends) // 2  # terms have 11 bits
+    assert Price().of(used) < Price().of(before) or chain == 1
+
+
+def test_only_dsp_blocks_with_weights_that_stay_make_cascades() -> None:
+    assert Making("lut").made(product(8)).chain == 1
+    assert Making("dsp").made(product(8, reloadable=True)).chain == 1
+    ternary = FoldEngine(np.ones((1, 8, 2), dtype=np.int64), 16, True, 2, 20, 8)
+    assert Making().made(ternary).chain == 1
+
+
+def test_a_short_budget_leaves_no_time_for_cascades() -> None:
+    options: dict[str, Any] = {"lanes": 1, "layers": {"fc9": {"reuse_factor": 3, "multiplier": "dsp"}}}
+    loose = plan("cnn", plan=options)
+    config = ProjectConfig.from_mapping({"interface": "axis", "clock_mhz": 240.47, "plan": options})
+    points = streamed.front(PROGRAMS["cnn"], config, loose.layout, loose.raster, loose.plan.goal.luts)
+    fastest = points[0]["latency_ns"]
+    assert fold(loose, "fc9").chain > 1
+    assert fold(plan("cnn", plan=options, latency_budget_ns=fastest + 0.1), "fc9").chain > 1
+    tight = plan("cnn", plan=options, latency_budget_ns=fastest - 4.0)
+    assert fold(tight, "fc9").chain == 1
+    assert tight.latency.ns <= fastest - 4.0
+    with pytest.raises(TimingError, match="the fastest plan takes"):
+        plan("cnn", plan=options, latency_budget_ns=fastest / 2)
 
 
 def test_products_of_two_tensors_are_shared_if_there_is_time() -> None:

@@ -66,6 +66,21 @@ def test_more_registers_at_faster_clocks_and_every_path_fits(
         assert made.latency == made.slices + 1 + stages(one, clock=clock)
 
 
+@pytest.mark.parametrize(("per_clock", "chain"), [(4, 4), (16, 4), (36, 6)])
+def test_a_cascade_always_has_its_registers_and_a_smaller_tree(per_clock: int, chain: int) -> None:
+    plain = fold(6, per_clock, style="dsp")
+    one = replace(plain, chain=chain, multiplier_stages=1)
+    found = [with_registers(one, ULTRASCALE, clock) for clock in CLOCKS]
+    assert (found[0].multiplier_stages, found[0].tree_stages) == (1, 0)
+    for clock, made in zip(CLOCKS, found, strict=True):
+        path = worst(made, ULTRASCALE)
+        assert path is not None and path.ns <= ULTRASCALE.usable_ns(clock) + 1e-9
+        assert made.multiplier_stages >= 1
+        assert made.tree_stages <= with_registers(plain, ULTRASCALE, clock).tree_stages
+    columns = {path.name: path.ns for path in paths(one, ULTRASCALE)}["address to word"]
+    assert columns < {path.name: path.ns for path in paths(plain, ULTRASCALE)}["address to word"]
+
+
 def test_more_registers_for_wider_words_more_taps_and_slower_parts() -> None:
     for clock in (200.0, 360.0):
         for of in ([fold(bits=b) for b in (4, 6, 8, 12, 16)], [fold(per_clock=g) for g in (1, 2, 4, 16, 64)]):

@@ -68,6 +68,15 @@ def test_a_part_that_is_not_listed_is_named(tmp_path: Path) -> None:
     assert "xczu7ev-ffvc1156-2-e has is not listed" in actions.show_plan(block)
 
 
+def test_cascades_of_dsp_blocks_are_named(tmp_path: Path) -> None:
+    given = {"fc9": {"reuse_factor": 3, "multiplier": "dsp"}}
+    block = project(tmp_path / "project", plan={"lanes": 1, "layers": given})
+    (row,) = (row for row in plan_report.rows(block.manifest) if row[2] == "fc9" and row[1] == "fold")
+    (node,) = (node for node in block.manifest["plan"] if node.get("multiplier") == "dsp")
+    assert node["parameters"]["Chain"] > 1
+    assert row[plan_report.HEAD.index("multiplier")] == f"dsp x{node['parameters']['Chain']}"
+
+
 def test_a_block_that_is_built_at_once_has_no_plan(tmp_path: Path) -> None:
     block = project(tmp_path / "project", hardware="parallel", interface="parallel")
     with pytest.raises(ConfigError, match="nothing to plan"):

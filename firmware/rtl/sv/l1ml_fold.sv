@@ -7,8 +7,7 @@
 //
 // Ternary: weights are -1, 0 or 1, and -1 takes ~x for -x. Initial has the ones that are missing then.
 //
-// Chain: so many products are added by the DSP blocks that make them, see l1ml_products. Inputs and weights
-// of a slice lie in places, those of place k are delayed by k clocks.
+// Chain: so many products are added by the DSP blocks that make them (l1ml_cascades), the tree adds their sums.
 //
 // start_i begins a new event, whatever came before. Beats behind the last one and before the first start are
 // ignored. A beat without start that comes less than Slices clocks after the one before ends the event: it
@@ -36,7 +35,7 @@ module l1ml_fold #(
   parameter bit          BlockRom         = 1'b0, // weights in block RAM, or in LUTs
   parameter int unsigned MultiplierStages = 0, // 1 behind multipliers; 2 before, too; more in them
   parameter int unsigned TreeStages       = 0, // registers in the tree over a slice
-  parameter int unsigned Chain            = 1, // products that DSP blocks add up; 1: none
+  parameter int unsigned Chain            = 1, // see l1ml_cascades; 1: none
   parameter bit          Reloadable       = 1'b0,
   parameter logic [KeptInputs*16-1:0] Kept = '0, // their numbers, as they are taken
   parameter logic [Outputs*AccBits-1:0] Initial = '0, // of the accumulators
@@ -44,7 +43,7 @@ module l1ml_fold #(
   localparam int unsigned Words = Phases * Slices,
   localparam int unsigned AddressBits = (Words > 1) ? $clog2(Words) : 1,
   localparam int unsigned WordBits = Outputs * PerClock * WeightBits,
-  parameter logic [Words*WordBits-1:0] Weights = '0 // [place][slice][output][input of the place]
+  parameter logic [Words*WordBits-1:0] Weights = '0 // [slice][output][input]; places: see l1ml_cascades
 ) (
   input  wire logic                        clk_i,
   input  wire logic                        rst_i,
@@ -67,16 +66,15 @@ module l1ml_fold #(
   localparam logic [AddressBits-1:0] Last = AddressBits'(Words - 1);
   localparam int unsigned LeftBits = (Beats > 1) ? $clog2(Beats) : 1;
   localparam int unsigned Depth = MultiplierStages + TreeStages + Chain - 1; // to the accumulator
+  localparam int unsigned Ends = (PerClock + Chain - 1) / Chain; // sums that the tree adds
   localparam int unsigned ProductStages =
     (MultiplierStages < 2) ? MultiplierStages : MultiplierStages - 1;
-  localparam int unsigned Ends = (PerClock + Chain - 1) / Chain; // sums that the tree adds
-  localparam int unsigned First = PerClock - (Chain - 1) * Ends; // products of place 0
   localparam int unsigned Grows = Ternary ? (InputSigned ? 0 : 1) : WeightBits;
   localparam int unsigned TermBits = InputBits + Grows;
   localparam int unsigned Grown = TermBits + $clog2(PerClock);
   localparam int unsigned SumBits = (Grown < AccBits) ? Grown : AccBits;
 
-  if (Chain > 1 && Reloadable) begin : gen_check_chain
+  if (Chain > 1 && Reloadable) begin : gen_check
     $error("l1ml_fold: Chain must be 1 with Reloadable");
   end
 
@@ -136,10 +134,11 @@ module l1ml_fold #(
   // What the slices are taken from: the next is at the low end of the inputs, with its word.
   logic [Slices*PerClock*InputBits-1:0] given; // the inputs that are kept, filled up with zeros
   logic [Slices*PerClock*InputBits-1:0] inputs_q;
-  logic [PerClock*InputBits-1:0] slice; // and operands of later places from slices before
-  logic [WordBits-1:0] word; // [place][output][input of the place]
+  logic [PerClock*InputBits-1:0] slice;
+  logic [WordBits-1:0] word;
   logic bank_q; // of the weights
   logic [Outputs*AccBits-1:0] initials; // what the accumulators of the slice there begin with
+  logic [Outputs*Ends*SumBits-1:0] terms; // products, or the sums of cascades
   logic unused_inputs; // those that have no weight
 
   assign unused_inputs = ^data_i;
@@ -222,7 +221,7 @@ module l1ml_fold #(
       .we_data_i(bias_i)
     );
 
-  end else begin : gen_rom
+  end else if (Chain == 1) begin : gen_rom
 
     logic unused;
 
@@ -230,39 +229,56 @@ module l1ml_fold #(
     assign bank_q = 1'b0;
     assign initials = Initial;
 
-    for (genvar j = 0; j < Chain; j++) begin : gen_place
+    l1ml_weights #(
+      .Words(Words),
+      .WordBits(WordBits),
+      .AddressBits(AddressBits),
+      .BlockRom(BlockRom),
+      .Weights(Weights)
+    ) weights (
+      .clk_i(clk_i),
+      .bank_i(bank_q),
+      .first_i(begins),
+      .address_i(address_q),
+      .data_o(word),
+      .we_i(1'b0),
+      .we_bank_i(1'b0),
+      .we_address_i('0),
+      .we_data_i('0)
+    );
 
-      localparam int unsigned Base = (j == 0) ? 0 : First + (j - 1) * Ends; // products before
-      localparam int unsigned Bits = Outputs * ((j == 0) ? First : Ends) * WeightBits;
+  end else begin : gen_cascades
 
-      logic first;
-      logic [AddressBits-1:0] at;
+    logic unused;
 
-      if (j == 0) begin : gen_now
-        assign {first, at} = {begins, address_q};
-      end else begin : gen_later
-        always_ff @(posedge clk_i) {first, at} <= {gen_place[j-1].first, gen_place[j-1].at};
-      end
+    assign unused = ^{
+      weights_we_i, weights_address_i, weights_i, bias_we_i, bias_i, weights_swap_i, bank_q,
+      x, triples, w
+    };
+    assign bank_q = 1'b0;
+    assign initials = Initial;
+    assign word = '0;
 
-      l1ml_weights #(
-        .Words(Words),
-        .WordBits(Bits),
-        .AddressBits(AddressBits),
-        .BlockRom(BlockRom),
-        .Weights(Weights[Base*Words*Outputs*WeightBits+:Words*Bits])
-      ) weights (
-        .clk_i(clk_i),
-        .bank_i(bank_q),
-        .first_i(first),
-        .address_i(at),
-        .data_o(word[Base*Outputs*WeightBits+:Bits]),
-        .we_i(1'b0),
-        .we_bank_i(1'b0),
-        .we_address_i('0),
-        .we_data_i('0)
-      );
-
-    end
+    l1ml_cascades #(
+      .Outputs(Outputs),
+      .InputBits(InputBits),
+      .InputSigned(InputSigned),
+      .WeightBits(WeightBits),
+      .PerClock(PerClock),
+      .Chain(Chain),
+      .Words(Words),
+      .AddressBits(AddressBits),
+      .BlockRom(BlockRom),
+      .Stages(MultiplierStages),
+      .SumBits(SumBits),
+      .Weights(Weights)
+    ) cascades (
+      .clk_i(clk_i),
+      .first_i(begins),
+      .address_i(address_q),
+      .x_i(slice),
+      .sums_o(terms)
+    );
 
   end
 
@@ -272,18 +288,7 @@ module l1ml_fold #(
   logic [PerClock*(InputBits+2)-1:0] triples;
   logic [WordBits-1:0] w;
 
-  assign slice[First*InputBits-1:0] = inputs_q[First*InputBits-1:0];
-
-  for (genvar j = 1; j < Chain; j++) begin : gen_place_later
-    l1ml_delay #(
-      .Width(Ends * InputBits),
-      .Latency(j)
-    ) operands (
-      .clk_i(clk_i),
-      .data_i(inputs_q[(First+(j-1)*Ends)*InputBits+:Ends*InputBits]),
-      .data_o(slice[(First+(j-1)*Ends)*InputBits+:Ends*InputBits])
-    );
-  end
+  assign slice = inputs_q[PerClock*InputBits-1:0];
 
   for (genvar k = 0; k < PerClock; k++) begin : gen_triple
 
@@ -349,33 +354,44 @@ module l1ml_fold #(
 
   for (genvar o = 0; o < Outputs; o++) begin : gen_output
 
-    logic [PerClock*WeightBits-1:0] mine; // weights of this output
     logic [SumBits-1:0] sum;
     logic [AccBits-1:0] acc_q;
 
-    for (genvar j = 0; j < Chain; j++) begin : gen_place
-      localparam int unsigned Base = (j == 0) ? 0 : First + (j - 1) * Ends; // products before
-      localparam int unsigned Bits = ((j == 0) ? First : Ends) * WeightBits;
-      assign mine[Base*WeightBits+:Bits] = w[Base*Outputs*WeightBits+o*Bits+:Bits];
+    for (genvar k = 0; k < PerClock && Chain == 1; k++) begin : gen_term
+
+      logic [TermBits-1:0] term;
+      logic unused_bits; // those above the accumulator's
+
+      assign unused_bits = ^term;
+
+      l1ml_multiply #(
+        .InputBits(InputBits),
+        .InputSigned(InputSigned),
+        .WeightBits(WeightBits),
+        .Ternary(Ternary),
+        .Dsp(Dsp),
+        .Stages(ProductStages),
+        .TermBits(TermBits)
+      ) multiply (
+        .clk_i(clk_i),
+        .x_i(x[k*InputBits+:InputBits]),
+        .triple_i(triples[k*(InputBits+2)+:InputBits+2]),
+        .w_i(w[(o*PerClock+k)*WeightBits+:WeightBits]),
+        .term_o(term)
+      );
+
+      assign terms[(o*Ends+k)*SumBits+:SumBits] = SumBits'($signed(term));
+
     end
 
-    l1ml_products #(
-      .Terms(PerClock),
-      .InputBits(InputBits),
-      .InputSigned(InputSigned),
-      .WeightBits(WeightBits),
-      .Ternary(Ternary),
-      .Dsp(Dsp),
-      .Stages(ProductStages),
-      .TreeStages(TreeStages),
-      .Chain(Chain),
-      .SumBits(SumBits)
-    ) products (
+    l1ml_tree #(
+      .Terms(Ends),
+      .Width(SumBits),
+      .Stages(TreeStages)
+    ) tree (
       .clk_i(clk_i),
-      .x_i(x),
-      .triples_i(triples),
-      .w_i(mine),
-      .sum_o(sum)
+      .data_i(terms[o*Ends*SumBits+:Ends*SumBits]),
+      .data_o(sum)
     );
 
     always_ff @(posedge clk_i) begin
