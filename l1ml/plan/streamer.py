@@ -76,6 +76,7 @@ class _Layout(Attachments):
         if isinstance(step.op, p.Move):
             assert not isinstance(xs[0], Fixed)
             return self._moved(step.op, xs[0])
+        xs = self._in_turn(xs)
         made = self._special(step, xs)
         if made is None:
             made = self._mapped(step, xs)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from l1ml.types.fixed import Overflow, Quantizer, Rounding
 
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import random_codes
-from test_plan_layout import Choices, outputs, wanted
+from test_plan_layout import PROGRAMS, Choices, outputs, wanted
+from test_plan_layout import rasters as layout_rasters
 
 SHAPES = {"image": (4, 5, 2), "particles": (7, 3), "scalars": (6, 1)}
 KIND = Quantizer.parse("fixed<7,3>")
@@ -89,6 +91,7 @@ CHAINS = (
     ("rescale of channels",), ("sum",), ("difference",), ("product",), ("maximum",), ("bias", "rescale", "limits"),
     ("scale", "sum", "rescale of channels"),
 )  # fmt: skip
+TWO_OPERANDS = {"sum", "difference", "product", "maximum"}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -148,3 +151,45 @@ def test_constants_that_cannot_be_brought_to_one_shift_are_left_to_the_whole_eve
     assert not attached(net)
     codes = random_codes(made, 20)
     assert np.array_equal(outputs(net, raster, codes[0])[0], wanted(made, codes)[0])
+
+
+def dense(size: int, *chain: str) -> TensorProgram:
+    """Return a product behind a chain of steps on a tensor of one axis."""
+    rng = np.random.default_rng(4)
+    steps = [step(name, (size,), 3 * k + 1) for k, name in enumerate(chain)]
+    return of((size,), *steps, p.ConstMatmul(rng.integers(-5, 6, (size, 4)), 2))
+
+
+@pytest.mark.parametrize("chain", [c for c in CHAINS if not {*c} & TWO_OPERANDS], ids=", ".join)
+def test_a_product_reads_its_operand_element_by_element(chain: tuple[str, ...]) -> None:
+    """All that stands in front of it is built for a few elements, each with constants of its own."""
+    made = dense(12, *chain)
+    codes = random_codes(made, 40)
+    (right,) = wanted(made, codes)
+    assert len(np.unique(right)) > 10
+    for lanes in (1, 2, 4, 6):
+        net = lay_out(made, WHOLE, Choices(serial=lanes))
+        (out,) = outputs(net, WHOLE, codes[0])
+        assert np.array_equal(out, right), lanes
+        found = [n.engine.MODULE.removeprefix("l1ml_") for n in net.nodes if isinstance(n, EngineNode)]
+        assert found == ["split", *["attach"] * len(chain), "fold"]
+
+
+def test_what_more_than_the_product_reads_stays_whole() -> None:
+    one = dense(12, "rescale")
+    for outputs_ in ((("y", 2), ("x", 1)),):
+        net = lay_out(replace(one, outputs=outputs_), WHOLE, Choices(serial=2))
+        assert not [n for n in net.nodes if isinstance(n, EngineNode)]
+
+
+def test_engines_before_and_behind_such_a_product() -> None:
+    for name in ("dense", "cnn", "deep sets"):
+        made = PROGRAMS[name]
+        codes = random_codes(made, 20)
+        for raster in layout_rasters(name):
+            for serial in (1, 2):
+                net = lay_out(made, raster, Choices(3, 1, serial))
+                folds = [n for n in net.nodes if isinstance(n, EngineNode) and n.engine.MODULE == "l1ml_fold"]
+                assert any(fold.engine.parameters()["Phases"] > 1 for fold in folds)
+                for out, right in zip(outputs(net, raster, codes[0]), wanted(made, codes), strict=True):
+                    assert np.array_equal(out, right), f"{name}, {raster}, {serial}"
