@@ -12,7 +12,7 @@ module l1ml_attach #(
   parameter int unsigned Beats    = 1, // of an event
   parameter int unsigned WordBits = 1, // bits of a word
   parameter bit          BlockRom = 1'b0, // block RAM, or LUTs
-  parameter logic [Beats*WordBits-1:0] Constants = '0 // the word of the first beat in the lowest bits
+  parameter logic [Beats*WordBits-1:0] Constants = '0 // the first beat's in the lowest bits
 ) (
   input  wire logic           clk_i,
   input  wire logic           rst_i,
@@ -27,7 +27,7 @@ module l1ml_attach #(
 
   logic first;
   logic take;
-  logic [CountBits-1:0] next_q; // beat that comes next; 0: none is expected but the first of an event
+  logic [CountBits-1:0] next_q; // beat that comes next; 0: none but the first of an event
 
   assign first = valid_i & start_i;
   assign take = first | (valid_i & (next_q != '0));
@@ -41,7 +41,8 @@ module l1ml_attach #(
   end
 
   l1ml_weights #(
-    .Words(Beats), .WordBits(WordBits), .AddressBits(CountBits), .BlockRom(BlockRom), .Weights(Constants)
+    .Words(Beats), .WordBits(WordBits), .AddressBits(CountBits), .BlockRom(BlockRom),
+    .Weights(Constants)
   ) memory (
     .clk_i(clk_i), .bank_i(1'b0), .first_i(first), .address_i(next_q), .data_o(data_o),
     .we_i(1'b0), .we_bank_i(1'b0), .we_address_i('0), .we_data_i('0)
