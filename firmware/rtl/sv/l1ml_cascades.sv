@@ -21,7 +21,7 @@ module l1ml_cascades #(
   parameter int unsigned SumBits     = 3,
   localparam int unsigned Ends = (PerClock + Chain - 1) / Chain,
   localparam int unsigned First = PerClock - (Chain - 1) * Ends, // products of place 0
-  parameter logic [Words*Outputs*PerClock*WeightBits-1:0] Weights = '0 // place, slice, output, input
+  parameter logic [Words*Outputs*PerClock*WeightBits-1:0] Weights = '0 // place, slice, output...
 ) (
   input  wire logic                            clk_i,
   input  wire logic                            first_i, // word 0, whatever the address
