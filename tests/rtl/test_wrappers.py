@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from l1ml.cosim.harness import Harness, build
 from l1ml.links.fields import Element
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import resolve
+from l1ml.links.spacing import guarded
 from l1ml.links.spec import Role
 from l1ml.links.words import decode, encode
 from l1ml.rtl.wrapper import library_cells, render_wrapper
@@ -48,7 +49,21 @@ CASES = {
     "axis_long": ("axis", WIDE, 1, {"words_in": 6}),
     "axis_wide": ("axis", MIXED, 1, {"word_bits": 128}),
     "parallel": ("parallel", MIXED, 1, {}),
+    "parallel_slow": ("parallel", MIXED, 1, {}),
+    "parallel_grid": ("parallel", MIXED, 1, {}),
+    "axis_slow": ("axis", WIDE, 1, {}),
+    "axis_grid": ("axis", WIDE, 1, {}),
+    "emp_slow": ("emp", WIDE, 1, {"links_in": 2, "interpacket_gap": 2}),
 }  # fmt: skip
+
+SPACINGS = {
+    "parallel_slow": (5, 1),
+    "parallel_grid": (2, 2),
+    "axis_slow": (6, 1),
+    "axis_grid": (7, 7),
+    "emp_slow": (9, 1),
+}
+"""Clocks that the core needs between events, and their grid; least clocks at which the link can bring them."""
 
 CORE = """// SPDX-License-Identifier: Apache-2.0
 `default_nettype none
@@ -88,7 +103,11 @@ endpackage
 
 def layout_of(case: str) -> LinkLayout:
     name, elements, tmux, options = CASES[case]
-    return resolve(name, elements, elements, clock=Clock(360.71), tmux=tmux, options=options)
+    layout = resolve(name, elements, elements, clock=Clock(360.71), tmux=tmux, options=options)
+    interval, grid = SPACINGS.get(case, (1, 1))
+    last = layout.latency(LATENCY).last_cycles
+    made = guarded(layout, interval=interval, grid=grid, last_cycles=last + 3 * interval)
+    return replace(made, link_cycles=max(made.link_cycles, interval))
 
 
 def write(case: str, folder: Path) -> list[Path]:
@@ -261,6 +280,7 @@ def test_latency_is_constant_and_data_are_right(case, models):
     codes[100:110] = 0  # all-zero data must come out like any other
     rng = np.random.default_rng(2)
     for gaps in (None, rng.integers(0, 4, 400), (rng.random(400) < 0.1) * 37):
+        gaps = None if gaps is None else gaps * layout.grid_cycles
         traffic = encode(layout, codes, gaps=gaps, first_bx=3400, tail_cycles=60)
         found = decode(layout, model.run(traffic.rows))
         assert set((found.first_word_cycle - traffic.first_word_cycle).tolist()) == {latency_of(layout)}
@@ -270,6 +290,37 @@ def test_latency_is_constant_and_data_are_right(case, models):
         if layout.column("out", Role.START_OF_ORBIT) is not None:
             assert traffic.starts_orbit.any()
             assert np.array_equal(found.starts_orbit, traffic.starts_orbit)
+
+
+def admitted(layout: LinkLayout, starts: np.ndarray) -> np.ndarray:
+    """Return the events that the core can take, (events,)."""
+    kept, last = [], -layout.clear_cycles
+    for start in starts.tolist():
+        on_grid = layout.grid_cycles > 1 and (start - last) % layout.grid_cycles == 0
+        kept.append(start - last >= layout.clear_cycles or on_grid)
+        last = start if kept[-1] else last
+    return np.array(kept)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("case", SPACINGS)
+def test_events_at_clocks_that_the_core_cannot_take_are_dropped(case, models):
+    layout, model = models(case)
+    codes, rng = random_codes(layout, 300), np.random.default_rng(3)
+    for most in (2, 9, 60):
+        close = replace(layout, link_cycles=layout.frame_words)
+        traffic = encode(close, codes, gaps=rng.integers(0, most, 300), first_bx=3400, tail_cycles=60)
+        kept = admitted(layout, traffic.first_word_cycle)
+        found = decode(layout, model.run(traffic.rows))
+        assert 20 < kept.sum() < 300
+        assert (
+            found.first_word_cycle.tolist() == (traffic.first_word_cycle[kept] + latency_of(layout)).tolist()
+        )
+        assert np.array_equal(found.codes, codes[kept])
+        assert (found.ok.all(), found.stray_words) == (True, 0)
+        wanted = "event_off_grid" if layout.grid_cycles > 1 else "event_too_soon"
+        first = traffic.first_word_cycle[int(np.argmin(kept))] + layout.collect_cycles - 1
+        assert found.errors == {wanted: first + 1}
 
 
 @pytest.mark.sim

@@ -22,6 +22,7 @@ module l1ml_admit #(
 );
 
   localparam int unsigned LeftBits = $clog2(Clear + 1);
+  localparam logic [LeftBits-1:0] LastClock = LeftBits'(1);
 
   if (Clear == 0 || Grid == 1) begin : gen_check
     $error("l1ml_admit: Clear must be at least 1, Grid 0 or at least 2");
@@ -39,8 +40,8 @@ module l1ml_admit #(
       left_q  <= LeftBits'(Clear - 1);
       clear_q <= Clear == 1;
     end else begin
-      left_q  <= left_q - LeftBits'(1);
-      clear_q <= clear_q | (left_q == LeftBits'(1));
+      left_q  <= left_q - LastClock;
+      clear_q <= clear_q | (left_q == LastClock);
     end
     if (rst_i) clear_q <= 1'b1;
   end
@@ -49,12 +50,13 @@ module l1ml_admit #(
     assign turn = 1'b0;
   end else begin : gen_grid
     localparam int unsigned PlaceBits = $clog2(Grid);
+    localparam logic [PlaceBits-1:0] One = PlaceBits'(1);
     logic turn_q;
     logic [PlaceBits-1:0] place_q; // clocks until the next one on the grid
     assign turn = turn_q;
     always_ff @(posedge clk_i) begin
-      place_q <= (admit_o | (place_q == '0)) ? PlaceBits'(Grid - 1) : place_q - PlaceBits'(1);
-      turn_q  <= ~admit_o & (place_q == PlaceBits'(1));
+      place_q <= (admit_o | (place_q == '0)) ? PlaceBits'(Grid - 1) : place_q - One;
+      turn_q  <= ~admit_o & (place_q == One);
       if (rst_i) begin
         place_q <= '0;
         turn_q  <= 1'b0;

@@ -3,7 +3,8 @@
 // Keeps the beats of one stream until those of another come: data_o, the clock after read_valid_i, is the
 // beat that belongs to it. An event's first beat is read exactly Offset clocks after it was written; where
 // it was written then is where reading begins, so an event that was cut short moves no other.
-// Depth beats are held: at least one more than the longest wait in clocks.
+// Depth beats are held: at least one more than the longest wait in clocks. They lie in LUTs used as memory,
+// 64 beats per LUT and bit, as the plan reckons: a block RAM would be nearly empty.
 
 `default_nettype none
 
@@ -24,7 +25,7 @@ module l1ml_align #(
   localparam int unsigned PlaceBits = (Depth > 1) ? $clog2(Depth) : 1;
   localparam logic [PlaceBits-1:0] Top = PlaceBits'(Depth - 1);
 
-  logic [Width-1:0] memory[Depth];
+  (* ram_style = "distributed" *) logic [Width-1:0] memory[Depth];
   logic [PlaceBits-1:0] write_q; // where the next beat is written
   logic [PlaceBits-1:0] begin_place; // and was, Offset clocks ago
   logic [PlaceBits-1:0] read_q; // the next beat of the event that is being read
