@@ -21,6 +21,7 @@ from l1ml.errors import ConfigError, DataError, L1mlError
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.again import Again, Recorded
+from l1ml.plan.attach import AttachEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.kept import network_of, raster_of
 from l1ml.plan.network import EngineNetwork, MapNode, Node, ScanNode
@@ -169,6 +170,8 @@ def _facts(node: Node, network: EngineNetwork) -> list[Any]:
     own = [node.ups, node.input_bits, node.result_bits, node.drops, type(node.engine).__name__]
     out += [n.tolist() if isinstance(n, np.ndarray) else n for n in own]
     out.append(_lasting(node.engine.parameters()))
+    if isinstance(node.engine, AttachEngine):
+        out.append(node.engine.literals())
     if isinstance(node.engine, FoldEngine):
         kept = node.engine.literals()
         out.append({k: v for k, v in kept.items() if k not in LOADED or not node.engine.reloadable})

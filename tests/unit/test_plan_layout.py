@@ -117,7 +117,6 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
-        ("scaled", ["fold", "fold", "fold"]),
         ("by pixel", ["attach", "window", "fold"]),
         ("cropped", ["window", "window", "window", "upsample", "window", "window", "fold"]),
         ("last step", ["window", "window"]),

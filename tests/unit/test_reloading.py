@@ -212,6 +212,28 @@ def test_nothing_is_reloadable_unless_asked_for(tmp_path: Path) -> None:
         reloading.of_program(made, program(net(8), TYPE))
 
 
+def placed(rolled: int) -> model.Model:
+    """Particles with an offset of their own in front of a sum; the next particle's, for other numbers."""
+    m = Maker(5, 3, seed=1)
+    m.dense(3, 4)
+    m.act()
+    offsets = np.roll(np.arange(20.0).reshape(5, 4) / 8, rolled, axis=0)
+    m.add(model.Affine("place", (m.last,), np.ones(1), offsets))
+    m.act()
+    m.add(model.GlobalPool("sum", (m.last,), "sum"))
+    m.act(Quantizer.parse("ufixed<6,4,RND_CONV,SAT>"))
+    m.dense(4, 3)
+    return m.done()
+
+
+def test_other_constants_of_positions_are_refused(tmp_path: Path) -> None:
+    made = project(tmp_path / "project", placed(0), {"fc7": {"reloadable": True}})
+    assert "attach" in {entry["engine"] for entry in made.manifest["plan"]}
+    assert reloading.of_program(made, program(placed(0), TYPE))
+    with pytest.raises(ConfigError, match=r"differs from the block in .*place"):
+        reloading.of_program(made, program(placed(1), TYPE))
+
+
 def tabled() -> model.Model:
     """A table behind a product, with no quantizer between."""
     m = Maker(6, seed=2)
