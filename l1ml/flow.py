@@ -25,7 +25,7 @@ from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
 from l1ml.hardware import hardware_of
-from l1ml.links import spec
+from l1ml.links import spacing, spec
 from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
@@ -160,7 +160,14 @@ def _streamed(
         texts = {**texts, "network.json": program.dumps()}
     timed = block.plan.timed
     memories = reload.address_map(timed.network)
-    layout = block.layout if memories is None else reload.behind(block.layout, memories)
+    described = planned.describe(block)
+    layout = spacing.guarded(
+        block.layout,
+        interval=timed.interval,
+        grid=streamed_manifest.grid_cycles(described),
+        last_cycles=block.latency.last_cycles,
+    )
+    layout = layout if memories is None else reload.behind(layout, memories)
     core = Core(f"{config.name}_core", (), program.digest)
     top = f"{config.name}_{config.interface}"
     names = engines.StreamedCore(core.module, core.digest, config.clock_mhz, layout.link_cycles)
@@ -187,7 +194,7 @@ def _streamed(
         pipes=block.pipes,
         paths=longest(timed, block.family),
         family=block.family,
-        plan=planned.describe(block),
+        plan=described,
         estimate={
             **block.plan.total.to_dict(),
             "method": estimate.METHOD,

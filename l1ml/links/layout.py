@@ -98,6 +98,9 @@ class LinkLayout:
         beat_count: beats of an event that is read while it arrives; 0 where the core takes it as a whole.
         beat_words: words of a beat, on every link.
         beat_fields: fields of the first beat, the pattern of all.
+        grid_cycles: clocks of which events in flight must start whole multiples apart; 1 where they need not.
+        clear_cycles: clocks after the start of an event from which on any start will do; the wrapper drops an event
+            that starts before, off the grid.  0 where the link cannot bring one.
     """
 
     interface: str
@@ -120,6 +123,8 @@ class LinkLayout:
     beat_count: int = 0
     beat_words: int = 0
     beat_fields: int = 0
+    grid_cycles: int = 1
+    clear_cycles: int = 0
 
     @property
     def last_word_needed(self) -> int:

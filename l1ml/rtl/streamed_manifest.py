@@ -101,7 +101,7 @@ def build(facts: Facts) -> dict[str, Any]:
             "cycles": layout.link_cycles,
             "core_cycles": facts.interval,
             "link_cycles": layout.link_cycles,
-            "grid_cycles": _grid(facts.plan),
+            "grid_cycles": grid_cycles(facts.plan),
         },
         "plan": list(facts.plan),
         "choices": dict(facts.choices),
@@ -123,7 +123,7 @@ def build(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _grid(plan: Sequence[Mapping[str, Any]]) -> int:
+def grid_cycles(plan: Sequence[Mapping[str, Any]]) -> int:
     """Return the clocks of which events must lie whole multiples apart to keep their latency.
 
     A shared recurrent cell serves events in turn: one that comes out of turn may have to wait.

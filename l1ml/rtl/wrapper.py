@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from l1ml import assets
+from l1ml.links import spacing
 from l1ml.links.layout import Field, LinkLayout, Port
 from l1ml.links.spec import ErrorBit, Role, load
 from l1ml.rtl.names import module_name
@@ -75,7 +76,8 @@ def render_wrapper(layout: LinkLayout, *, core_module: str, package: str, top_mo
 
 def library_cells(layout: LinkLayout) -> list[Path]:
     """Return the files of the cell library that the wrapper instantiates."""
-    return [assets.path(*CELLS, f"{cell}.sv") for cell in load(layout.interface).cells]
+    cells = [*load(layout.interface).cells, *([spacing.CELL] if layout.clear_cycles else [])]
+    return [assets.path(*CELLS, f"{cell}.sv") for cell in cells]
 
 
 def signal_names(fields: Sequence[Field], stem: str) -> list[str]:
@@ -119,6 +121,7 @@ def _context(layout: LinkLayout) -> dict[str, Any]:
         "unused": _concat(["1'b0", *_unused(layout)], 4) if _unused(layout) else None,
         "errors": [(_camel(error.name), error) for error in layout.errors],
         "error_lines": _error_lines(layout.errors),
+        "refused": next((_camel(e.name) for e in layout.errors if e.name in spacing.NAMES), None),
         "vector": _vector,
     }
 

@@ -25,11 +25,14 @@ from streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.sim
 
+LSTM = {"net": NETWORKS["lstm"][0], "input_type": "fixed<5,2>", "plan": {"lanes": 1, "interval": 9}}
+"""7 words, a grid of 9 clocks: packets of a legal stream can start off it."""
 LINKS: dict[str, tuple[str, dict[str, Any]]] = {
     "emp": ("emp", {"links": {"links_in": 2}, "input_type": "fixed<14,4>"}),
     "emp_tmux6": ("emp", {"tmux": 6}),
     "axis": ("axis", {"links": {"word_bits": 16}}),
     "parallel": ("parallel", {}),
+    "axis_lstm": ("axis", LSTM),
     "emp_streamed": ("emp", {"net": NETWORKS["deep sets"][0], "hardware": "streamed", "tmux": 2}),
 }
 ALWAYS = {
@@ -108,6 +111,18 @@ def test_the_bench_can_fail(fault: str, folder: Path) -> None:
     assert failed >= must_fail, str(verdict)
     if must_fail != FRAMED:
         assert "back_to_back_at_the_interval" not in failed or fault == "orbit_too_late", str(verdict)
+
+
+def test_a_block_that_admits_every_event_fails(folder: Path) -> None:
+    """An event at the wrong clock then moves or harms others, although its error is still raised."""
+    interface, options = LINKS["axis_lstm"]
+    small = Small(folder / "open", interface, events=50, **options)
+    cell = small.root / "firmware" / "rtl" / "l1ml_admit.sv"
+    before = cell.read_text()
+    cell.write_text(re.sub(r"(admit_o +=) start_i .*;", r"\1 start_i;", before))
+    assert cell.read_text() != before
+    verdict = run(small, folder / "builds")
+    assert {check.name for check in verdict.failed_checks} == {"framing_errors"}, str(verdict)
 
 
 def test_a_bench_that_does_not_compile_says_why(folder: Path) -> None:

@@ -31,7 +31,9 @@ LINK = Link(LAYOUT)
 LATENCY = int(MANIFEST["latency"]["cycles"])
 LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
+CORE = int(MANIFEST["interval"]["core_cycles"])
 GRID = int(MANIFEST["interval"].get("grid_cycles", 1))
+CLEAR = LAYOUT.clear_cycles
 WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
 
@@ -41,11 +43,12 @@ with np.load(os.environ["L1ML_STIMULUS"], allow_pickle=False) as _arrays:
 
 @dataclass
 class Sent:
-    """One event in flight: the clock of its first word, its number, and whether it opens an orbit."""
+    """One event in flight: the clock of its first word, its number, whether it opens an orbit, and is refused."""
 
     clock: int
     event: int
     orbit: bool = False
+    refused: bool = False
 
 
 def on_grid(clocks: int) -> int:
@@ -69,6 +72,10 @@ class Traffic:
         self.sent.append(Sent(len(self.rows), number, orbit))
         self.rows += LINK.frame(INPUTS[number], orbit=orbit)
         return self.idle(INTERVAL - LAYOUT.frame_words + on_grid(gap))
+
+    def pad(self) -> Traffic:
+        """Append idle clocks until the next event may start."""
+        return self.idle((self.sent[0].clock - len(self.rows)) % GRID)
 
     def drain(self) -> Traffic:
         return self.idle(LATENCY + LAYOUT.words_out + LAYOUT.frame_words + 2)
@@ -210,6 +217,7 @@ async def no_word_without_strobe(dut: Any) -> None:
         for row in rows:
             LINK.set(row, Role.STROBE, 0)
         traffic.rows += rows
+        traffic.pad()
     samples, _ = await play(dut, traffic.drain())
     check(list(LINK.packets(samples)), traffic.sent)
     assert not errors(samples[-1]), errors(samples[-1])
@@ -249,6 +257,8 @@ def _broken(traffic: Traffic, change: Callable[[list[Row]], list[Row]]) -> None:
 
 def _short_frame(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows[: len(rows) // 2])
+    if GRID > 1:  # the frame that cuts it short starts off the grid
+        _refused(traffic)
 
 
 def _missing_start(traffic: Traffic) -> None:
@@ -313,6 +323,21 @@ def _output_cut(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows)  # and the next frame at once, before the packet is out
 
 
+def _refused(traffic: Traffic) -> None:
+    """Append an event that the block must drop."""
+    traffic.sent.append(Sent(len(traffic.rows), 3, refused=True))
+    traffic.rows += LINK.frame(INPUTS[3])
+
+
+def _too_early(traffic: Traffic) -> None:
+    """An event while the one before is in flight, as soon as the link can bring it; the next one is in time."""
+    begin = traffic.sent[-1].clock
+    traffic.rows = traffic.rows[: begin + WORDS]
+    traffic.idle(int(GRID > 1 and WORDS % GRID == 0))
+    _refused(traffic)
+    traffic.idle((begin - len(traffic.rows)) % INTERVAL)
+
+
 RECIPES: dict[str, tuple[bool, Recipe]] = {
     "short_frame": (WORDS > 1 and LINK.has(Role.START), _short_frame),
     "missing_start": (LINK.has(Role.START), _missing_start),
@@ -325,7 +350,9 @@ RECIPES: dict[str, tuple[bool, Recipe]] = {
     ),
     "links_out_of_step": (LAYOUT.n_links_in > 1, _out_of_step),
     "output_stalled": (LINK.has(Role.READY), _output_stalled),
-    "output_cut": (LAYOUT.words_out > WORDS, _output_cut),
+    "output_cut": (LAYOUT.words_out > WORDS and not CLEAR, _output_cut),
+    "event_off_grid": (CLEAR > WORDS + 1, _too_early),
+    "event_too_soon": (CLEAR > WORDS, _too_early),
 }
 
 
@@ -344,6 +371,7 @@ async def framing_errors(dut: Any) -> None:
         traffic = Traffic().event(1).event(2)
         good = list(traffic.sent)
         recipe(traffic)
+        traffic.pad()
         broken = [s for s in traffic.sent if s not in good]
         for number in (4, 5, 6, 7):
             traffic.event(number)
@@ -364,7 +392,10 @@ async def framing_errors(dut: Any) -> None:
 
 
 def check_after_error(name: str, packets: list[Packet], sent: list[Sent], broken: list[Sent]) -> None:
-    """The broken event may be missing or exact; a gap may delay it, a cut shorten it; no other may differ."""
+    """A broken event may be missing or exact, one that is refused is missing; no other may differ.
+
+    A gap may delay the broken one, a cut shorten it.
+    """
     good = [s for s in sent if s not in broken]
     late = [p for p in packets if p.clock == broken[0].clock + LATENCY + 1]
     if name == "valid_gap" and late:
@@ -372,4 +403,4 @@ def check_after_error(name: str, packets: list[Packet], sent: list[Sent], broken
         packets = [p for p in packets if p is not late[0]]
     if name == "output_cut":
         packets = [p for p in packets if p.clock != broken[0].clock + LATENCY]
-    check(packets, good, optional=broken)
+    check(packets, good, optional=[s for s in broken if not s.refused])

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events that a streamed block cannot take at their clock: the wrapper refuses them and says so.
+
+Engines rely on the clocks between two events.  A link may break that: packets of AXI4-Stream follow each other at
+once although the block needs longer, and a shared recurrent cell keeps its latency only for events whole multiples of
+``grid_cycles`` apart.  Such an event would harm others, so it is dropped as a broken frame is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from l1ml.links.layout import LinkLayout, Port
+from l1ml.links.spec import ErrorBit, Role
+
+OFF_GRID = "event_off_grid"
+TOO_SOON = "event_too_soon"
+NAMES = (OFF_GRID, TOO_SOON)
+CELL = "l1ml_admit"
+"""Cell of the library that refuses them."""
+
+
+def guarded(layout: LinkLayout, *, interval: int, grid: int, last_cycles: int) -> LinkLayout:
+    """Return the link with a check of the clocks between events, where it can bring events that the core cannot take.
+
+    Args:
+        layout: the link.
+        interval: least clocks between two events at the core.
+        grid: clocks of which events in flight start whole multiples apart; 1 where they need not.
+        last_cycles: clocks from the first input word of an event to its last output word: no event is in the block
+            so many clocks after the start of the last one.
+    """
+    if grid > 1:
+        text = f"an event did not start a multiple of {grid} clocks after one in flight; it is dropped"
+        return _with_error(replace(layout, grid_cycles=grid, clear_cycles=last_cycles), OFF_GRID, text)
+    if interval > layout.last_word_needed + 1:
+        text = f"an event came less than {interval} clocks after the one before; it is dropped"
+        return _with_error(replace(layout, clear_cycles=interval), TOO_SOON, text)
+    return layout
+
+
+def _with_error(layout: LinkLayout, name: str, text: str) -> LinkLayout:
+    errors = (*layout.errors, ErrorBit(name, len(layout.errors), text))
+    ports = [replace(p, width=len(errors)) if p.role is Role.ERROR else p for p in layout.ports]
+    if not layout.errors:
+        ports.append(Port("error_o", "out", len(errors), Role.ERROR))
+    return replace(layout, errors=errors, ports=tuple(ports))
