@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events off the grid of a shared recurrent cell: dropped and flagged, and in nobody's way."""
+"""Events at clocks that a streamed block cannot take: dropped and flagged, and in nobody's way."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from l1ml.links.fields import Element
 from l1ml.links.layout import LinkLayout
-from l1ml.links.spacing import OFF_GRID
+from l1ml.links.resolve import resolve
+from l1ml.links.spacing import CELL, OFF_GRID, TOO_SOON, guarded
 from l1ml.links.words import Decoded, decode, encode
+from l1ml.rtl.wrapper import library_cells, render_wrapper
+from l1ml.types.timing import Clock
 from l1ml.validate.replay import LinkSimulation
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -142,3 +146,55 @@ def test_a_wrapper_without_the_check_is_found(
             assert {"latency", "codes"} & set(failures(made, starts, found, kept)), clocks
     finally:
         made.top_file.write_text(before)
+
+
+def test_a_frame_off_the_grid_of_an_emp_block_is_dropped_and_no_other(tmp_path: Path) -> None:
+    options = {"input_type": "fixed<5,2>", "clock_mhz": 240.47, "hardware": "streamed", "tmux": 3}
+    made = Small(tmp_path / "made", "emp", events=6, net=NETWORKS["lstm"][0], **options)
+    link = LinkSimulation(made.manifest, made.root, tmp_path / "builds", fast="-O0")
+    grid, words = made.manifest["interval"]["grid_cycles"], link.layout.frame_words
+    assert 1 < words < grid == link.layout.link_cycles
+    latency, kept = made.manifest["latency"]["cycles"], [0, 1, 3, 4, 5]
+    gaps = np.array([0, 0, 1, grid - 1, 0, 0])
+    traffic = encode(link.layout, made.codes, gaps=gaps, tail_cycles=2 * link.layout.clear_cycles)
+    found = decode(link.layout, link.harness.run(traffic.rows, seed=5))
+    assert found.first_word_cycle.tolist() == (traffic.first_word_cycle[kept] + latency).tolist()
+    assert np.array_equal(found.codes, made.expected[kept])
+    assert set(found.errors) == {OFF_GRID}
+
+
+def test_a_parallel_link_drops_an_event_that_comes_too_soon(tmp_path: Path) -> None:
+    plan = {"interval": 4, "layers": {"fc3": {"reuse_factor": 4}}}
+    options = {"input_type": "fixed<5,2>", "clock_mhz": 240.47, "hardware": "streamed", "plan": plan}
+    made = Small(tmp_path / "made", "parallel", events=40, net=NETWORKS["dense"][0], **options)
+    interval = made.manifest["interval"]["core_cycles"]
+    assert interval == 4
+    assert "Interval: 4 clocks." in made.top_file.read_text()
+    link = LinkSimulation(made.manifest, made.root, tmp_path / "builds", fast="-O0")
+    close = replace(link.layout, link_cycles=1)
+    traffic = encode(close, made.codes, gaps=np.random.default_rng(2).integers(0, 5, 40), tail_cycles=80)
+    kept, last = [], -interval
+    for event, start in enumerate(traffic.first_word_cycle.tolist()):
+        if start - last >= interval:
+            kept.append(event)
+            last = start
+    assert 10 < len(kept) < 40
+    found = decode(link.layout, link.harness.run(traffic.rows, seed=5))
+    due = traffic.first_word_cycle[kept] + made.manifest["latency"]["cycles"]
+    assert found.first_word_cycle.tolist() == due.tolist()
+    assert np.array_equal(found.codes, made.expected[kept])
+    assert set(found.errors) == {TOO_SOON}
+
+
+@pytest.mark.parametrize("interface", ["axis", "emp", "parallel"])
+def test_a_link_that_can_bring_no_such_event_has_nothing_of_the_check(interface: str) -> None:
+    elements = [Element(f"x[{k}]", 14, True) for k in range(8)]
+    layout = resolve(interface, elements, elements, clock=Clock(360.71), tmux=1, options={})
+    names = {"core_module": "core", "package": "facts", "top_module": "top"}
+    free = guarded(layout, interval=1, grid=1, last_cycles=40)
+    assert free == layout
+    assert "admit" not in render_wrapper(free, **names)
+    assert CELL not in {path.stem for path in library_cells(free)}
+    checked = guarded(layout, interval=99, grid=99, last_cycles=40)
+    assert CELL in render_wrapper(checked, **names)
+    assert CELL in {path.stem for path in library_cells(checked)}
