@@ -261,15 +261,6 @@ def _short_frame(traffic: Traffic) -> None:
         _refused(traffic)
 
 
-def _missing_start(traffic: Traffic) -> None:
-    def change(rows: list[Row]) -> list[Row]:
-        LINK.set(rows[0], Role.START, 0)
-        return rows
-
-    _broken(traffic, change)
-    traffic.idle(INTERVAL)
-
-
 def _valid_gap(traffic: Traffic) -> None:
     at = LAYOUT.frame_words // 2
     _broken(traffic, lambda rows: [*rows[:at], LINK.idle(), *rows[at:]])
@@ -340,7 +331,7 @@ def _too_early(traffic: Traffic) -> None:
 
 RECIPES: dict[str, tuple[bool, Recipe]] = {
     "short_frame": (WORDS > 1 and LINK.has(Role.START), _short_frame),
-    "missing_start": (LINK.has(Role.START), _missing_start),
+    "missing_start": (LINK.has(Role.START), _flag(Role.START, 0, 0)),
     "valid_gap": (WORDS > 1, _valid_gap),
     "last_early": (WORDS > 1 and LINK.has(Role.LAST), _flag(Role.LAST, MIDDLE - (MIDDLE == WORDS - 1), 1)),
     "last_missing": (LINK.has(Role.LAST), _last_missing),
