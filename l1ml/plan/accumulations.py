@@ -15,6 +15,7 @@ from l1ml.plan.beat import on_beats
 from l1ml.plan.folding import cuts, fold_of, reduce_of
 from l1ml.plan.making import Making
 from l1ml.plan.meetings import Meetings
+from l1ml.plan.moves import Origin
 from l1ml.plan.network import ScanNode
 from l1ml.plan.recurrence import Recurrence
 from l1ml.plan.streams import WHOLE, Raster, Stream
@@ -48,6 +49,24 @@ class Accumulations(Meetings):
         if isinstance(step.op, p.Contract):
             return self._multiplied(step.op, xs[0], xs[1])
         return None
+
+    def _in_turn(self, xs: list[Value]) -> list[Value]:
+        """Return the operands of a step, as beats where a product ahead reads its elements one after the other."""
+        product, x = self.ahead.get(self.number), xs[0]
+        if (
+            product is None
+            or not isinstance(x, Local)
+            or not x.raster.whole
+            or len(x.shape) != 1
+            or self.reloads
+        ):
+            return xs
+        (elements,) = x.shape
+        lanes = self.choices.serial(product, elements) if elements > 1 else None
+        if lanes is None:
+            return xs
+        self.serials.add(product)
+        return [self._as_beats(x, Raster(1, elements, lanes), (0,), x.shape)]
 
     def _multiplied(self, op: p.Contract, x: Value, y: Value) -> Local | None:
         if not (isinstance(x, Local) and isinstance(y, Local)):
@@ -89,6 +108,8 @@ class Accumulations(Meetings):
     def _product(self, op: p.ConstMatmul, x: Value) -> Value | None:
         if isinstance(x, Fixed):
             return None
+        if self.number in self.serials and isinstance(x, Local) and not x.raster.whole:
+            return self._summed_up(op, Mixed(x, Origin.of(x.shape, x.axes)))
         one = _one_weight(op)
         if one is not None and (isinstance(x, Mixed) or x.raster.whole or len(x.shape) - 1 in x.axes):
             picked = self._picking(op, one, x)

@@ -27,6 +27,7 @@ class Recorded:
         self.folds: dict[int, int | None] = {}
         self.splits: dict[int, int | None] = {}
         self.scans: dict[int, bool] = {}
+        self.serials: dict[int, int | None] = {}
         self.makings: dict[int, Making] = {}
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
@@ -45,9 +46,15 @@ class Recorded:
         """Return how many positions a beat of a split tensor has."""
         return self.splits.setdefault(step, self.inner.split(step, positions))
 
+    def serial(self, step: int, elements: int) -> int | None:
+        """Return how many elements a product reads per beat."""
+        return self.serials.setdefault(step, self.inner.serial(step, elements))
+
     def to_dict(self) -> dict[str, Any]:
         """Return all answers as plain data, by number of the step."""
-        answers: dict[str, Mapping[int, Any]] = {"fold": self.folds, "split": self.splits, "scan": self.scans}
+        answers: dict[str, Mapping[int, Any]] = {
+            "fold": self.folds, "split": self.splits, "scan": self.scans, "serial": self.serials,
+        }  # fmt: skip
         plain = {kind: {str(step): answer for step, answer in of.items()} for kind, of in answers.items()}
         return {**plain, "making": {str(step): asdict(making) for step, making in self.makings.items()}}
 
@@ -70,6 +77,7 @@ class Again:
             "fold": list(record.folds.values()),
             "split": list(record.splits.values()),
             "scan": list(record.scans.values()),
+            "serial": list(record.serials.values()),
             "making": _loaded(record, network),
         }
         self.asked: dict[str, list[int]] = {kind: [] for kind in self.answers}
@@ -104,6 +112,11 @@ class Again:
     def split(self, step: int, positions: int) -> int | None:
         """Return how many positions a beat of a split tensor has."""
         found: int | None = self._answer("split", step)
+        return found
+
+    def serial(self, step: int, elements: int) -> int | None:
+        """Return how many elements a product reads per beat."""
+        found: int | None = self._answer("serial", step)
         return found
 
 

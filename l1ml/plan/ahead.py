@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from l1ml.graph import primitives as p
@@ -39,3 +41,31 @@ def taken_together(program: TensorProgram, tensor: int, axis: int) -> bool:
             return False
         tensor = number
     return False
+
+
+def products_ahead(program: TensorProgram) -> dict[int, int]:
+    """Return the products that read a tensor of one axis through steps that act element by element.
+
+    Nobody else reads what lies between.
+
+    Returns:
+        Number of the first of these steps -> number of the product's step.
+    """
+    first, found = len(program.inputs), {}
+    readers = Counter(source for step in program.steps for source in step.sources)
+    readers.update(tensor for _, tensor in program.outputs)
+    for number, step in enumerate(program.steps):
+        at = step.sources[0] if isinstance(step.op, p.ConstMatmul) else 0
+        begin = None
+        while at >= first and readers[at] == 1:
+            behind = program.steps[at - first]
+            if (
+                not isinstance(behind.op, tuple(CONSTANTS))
+                or len(behind.type.shape) != 1
+                or not behind.sources
+            ):
+                break
+            begin, at = at - first, behind.sources[0]
+        if begin is not None:
+            found[begin] = number
+    return found

@@ -11,6 +11,7 @@ from l1ml.errors import ModelError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorProgram
 from l1ml.graph.tensor import TensorType
+from l1ml.plan.ahead import products_ahead
 from l1ml.plan.moves import Origin
 from l1ml.plan.network import Body, EngineNode, MapNode, Node
 from l1ml.plan.regroup import CollectEngine, SplitEngine
@@ -40,6 +41,8 @@ class Bodies:
         self.splits: dict[tuple[int, Raster], int] = {}  # (source, beats) -> stream
         self.repeats: dict[tuple[int, Raster], int] = {}
         self.takes: dict[tuple[int, int, tuple[int, ...], bytes], int] = {}
+        self.ahead = products_ahead(program)
+        self.serials: set[int] = set()  # products whose operand comes element by element
         self.number = 0
         self.layer = "input"
         self.values: dict[int, Value] = dict(enumerate(self._inputs(raster)))

@@ -75,7 +75,8 @@ class Plan:
     Args:
         timed: engines and times.
         slices: per step of the program that is a product: clocks it takes, `PARALLEL` for one without a fold.
-        split: per step before which a whole tensor is split: positions per beat.
+        split: per step before which a whole tensor is split: positions per beat; per product that reads its operand
+            element by element: elements per beat.
         parts: resources of every node, then of all waits together.
         goal: what it keeps, and how its products are made.
     """
@@ -102,10 +103,14 @@ class _Chosen:
         self.interval, self.pins, self.goal = goal.interval, goal.pins, goal
         self.products: dict[int, Product] = {}
         self.splits: dict[int, int] = {}
+        self.serials: dict[int, int] = {}
         self.loops: set[str] = set()
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         layer = self.program.steps[step].layer
+        if phases > 1 and step in self.serials:  # its slices are beats
+            self.products[step] = Product(step, layer, self.serials[step], shape[1], 1, 1)
+            return shape[0]
         least = self.making(step).least if phases == 1 else 1
         self.products[step] = Product(step, layer, shape[0], shape[1], phases, least)
         slices = self.slices.get(step, least)
@@ -122,6 +127,12 @@ class _Chosen:
 
     def split(self, step: int, positions: int) -> int | None:
         self.splits[step] = positions
+        return self.given_split.get(step)
+
+    def serial(self, step: int, elements: int) -> int | None:
+        if self.making(step).reload is not None:
+            return None
+        self.serials[step] = elements
         return self.given_split.get(step)
 
 
@@ -159,6 +170,7 @@ class Planner:
         self.measure, self.resources = measure, resources
         self.tried: dict[tuple[tuple[tuple[int, int], ...], ...], Plan | None] = {}
         self.products: dict[int, Product] = {}
+        self.serials: dict[int, int] = {}
         self.why: TimingError | ConfigError | None = None
         self.needed: int | None = None
 
@@ -168,9 +180,9 @@ class Planner:
         Raises:
             TimingError: none keeps them; says which layer is in the way, and what would do.
         """
-        split, best = self._start()
+        best = self._start()
         while True:
-            better = self._step(best, split)
+            better = self._step(best)
             if better is None:
                 return best
             best = better
@@ -186,9 +198,8 @@ class Planner:
         Raises:
             TimingError: no plan keeps the interval.
         """
-        split, start = self._start()
-        found = [start]
-        while (better := self._step(found[-1], split)) is not None:
+        found = [self._start()]
+        while (better := self._step(found[-1])) is not None:
             found.append(better)
         kept: list[Plan] = []
         for plan in sorted(found, key=lambda p: (p.timed.latency, self.goal.price.of(p.total))):
@@ -196,16 +207,16 @@ class Planner:
                 kept.append(plan)
         return kept
 
-    def _start(self) -> tuple[dict[int, int], Plan]:
-        """Return the fastest plan and its splits; products of two tensors are not shared if that takes too long."""
+    def _start(self) -> Plan:
+        """Return the fastest plan; products of two tensors are not shared if that takes too long."""
         steps, every = self.program.steps, self._splits()
         fewer = {step: lanes for step, lanes in every.items() if not isinstance(steps[step].op, Contract)}
         try:
-            return every, self._fastest(every)
+            return self._fastest(every)
         except TimingError:
             if len(fewer) == len(every):
                 raise
-        return fewer, self._fastest(fewer)
+        return self._fastest(fewer)
 
     def _splits(self) -> dict[int, int]:
         """Split whole tensors so far that their positions just fit the interval."""
@@ -229,7 +240,7 @@ class Planner:
     def _fastest(self, split: Mapping[int, int]) -> Plan:
         chosen = _Chosen(self.program, self.goal, {}, split)
         lay_out(self.program, self.raster, chosen)
-        self.products = chosen.products
+        self.products, self.serials = chosen.products, chosen.serials
         check_pins(self.goal.pins, self.goal.makings, chosen.products.values(), chosen.loops)
         slices = {step: self._pinned(p, p.least) for step, p in chosen.products.items()}
         made = self._made(slices, split)
@@ -262,11 +273,11 @@ class Planner:
     def _pinned(self, product: Product, otherwise: int) -> int:
         return self.goal.pins.get(product.layer, otherwise)
 
-    def _step(self, plan: Plan, split: Mapping[int, int]) -> Plan | None:
+    def _step(self, plan: Plan) -> Plan | None:
         """Return the plan with one product shared more that saves most per clock, None where nothing is saved."""
         best: tuple[float, int, Plan] | None = None
         weight = self.goal.price.of(plan.total)
-        for number, slices in enumerate(self._neighbours(plan)):
+        for number, (slices, split) in enumerate(self._neighbours(plan)):
             made = self._made(slices, split)
             if made is None or (self.goal.latency is not None and made.timed.latency > self.goal.latency):
                 continue
@@ -279,15 +290,22 @@ class Planner:
                 best = rate, -number, made
         return None if best is None else best[2]
 
-    def _neighbours(self, plan: Plan) -> Iterator[dict[int, int]]:
+    def _neighbours(self, plan: Plan) -> Iterator[tuple[dict[int, int], dict[int, int]]]:
+        """Yield slices and splits of plans in which one product takes more clocks, or another way to its operand."""
         for step, product in sorted(self.products.items()):
-            if product.layer in self.goal.pins:
-                continue
-            now = plan.slices[step]
-            for slices in SLICES:
-                if slices <= max(now, int(product.least == PARALLEL)) or slices > product.n_in:
+            now, pinned = plan.slices[step], product.layer in self.goal.pins
+            others = {other: lanes for other, lanes in plan.split.items() if other != step}
+            serial = step in self.serials
+            for slices in (now,) if pinned else sorted({now, *SLICES}):
+                if slices < now or slices > product.n_in:
                     continue
-                yield {**plan.slices, step: slices}
+                given = {**plan.slices, step: slices}
+                if slices > max(now, int(product.least == PARALLEL)) and not (serial and step in plan.split):
+                    yield given, dict(plan.split)
+                lanes = -(-product.n_in // max(slices, 1))
+                exact = product.n_in % lanes == 0 and not (pinned and product.n_in // lanes != slices)
+                if serial and slices > 1 and exact and plan.split.get(step) != lanes:
+                    yield given, {**others, step: lanes}
 
     def _made(self, slices: Mapping[int, int], split: Mapping[int, int]) -> Plan | None:
         key = tuple(sorted(slices.items())), tuple(sorted(split.items()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from l1ml.plan.align import AlignEngine
+from l1ml.plan.attach import AttachEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.pace import PaceEngine
 from l1ml.plan.reduce import ReduceEngine
@@ -189,6 +190,16 @@ def _collect(engine: CollectEngine) -> Resources:
 @of_engine.register
 def _repeat(engine: RepeatEngine) -> Resources:
     return Resources(10, engine.width + 10)
+
+
+@of_engine.register
+def _attach(engine: AttachEngine) -> Resources:
+    counter = 2 * max(1, (engine.beats - 1).bit_length()) + 5
+    bits = engine.live_bits()
+    if engine.rom == "block":
+        return Resources(counter, counter, 0, blocks(engine.beats, bits))
+    deep = -(-engine.beats // RAM_DEPTH)
+    return Resources(int(bits * (deep + 0.2 * (deep - 1))) + counter, bits + counter)
 
 
 @of_engine.register

@@ -30,7 +30,7 @@ class Kept:
     """
 
     def __init__(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        kinds = ("fold", "split", "scan", "making")
+        kinds = ("fold", "split", "scan", "serial", "making")
         self.answers = {kind: {int(k): answer for k, answer in data[kind].items()} for kind in kinds}
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
@@ -51,6 +51,11 @@ class Kept:
     def split(self, step: int, positions: int) -> int | None:
         """Return how many positions a beat of a split tensor has."""
         found = self.answers["split"][step]
+        return None if found is None else int(found)
+
+    def serial(self, step: int, elements: int) -> int | None:
+        """Return how many elements a product reads per beat."""
+        found = self.answers["serial"][step]
         return None if found is None else int(found)
 
 

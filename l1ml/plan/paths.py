@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from l1ml.plan.align import AlignEngine
+from l1ml.plan.attach import AttachEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.fold_paths import data_ns
 from l1ml.plan.pace import PaceEngine
@@ -188,6 +189,17 @@ def _split(engine: SplitEngine, family: Family) -> tuple[Path, ...]:
 def _repeat(engine: RepeatEngine, family: Family) -> tuple[Path, ...]:
     load = family.mux_ns + family.net_ns + family.fanout_ns(-(-engine.width // ENABLED))
     return Path("counter", family.mux_ns + family.add_ns(_bits(engine.beats))), Path("beat", load)
+
+
+@paths.register
+def _attach(engine: AttachEngine, family: Family) -> tuple[Path, ...]:
+    place = _bits(engine.beats)
+    count = family.reduce_ns(place) + family.add_ns(place) + family.mux_ns
+    if engine.rom == "block":
+        word = family.mux_ns + family.net_ns + family.fanout_ns(engine.word_bits)
+    else:
+        word = family.lut_ns_for(place) + family.fanout_ns(engine.word_bits)
+    return Path("counter", count), Path("place to word", word)
 
 
 @paths.register

@@ -17,7 +17,7 @@ from l1ml.errors import ConfigError, ModelError, RangeError
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
-from l1ml.plan.accumulations import Accumulations
+from l1ml.plan.attachments import Attachments
 from l1ml.plan.beat import on_beats, with_lanes
 from l1ml.plan.moves import Origin
 from l1ml.plan.network import Body, EngineNetwork
@@ -46,7 +46,7 @@ MAX_CUTS = 2
 """Parts of one tensor with an engine each; where there are more, such as all time steps, the tensor is gathered."""
 
 
-class _Layout(Accumulations):
+class _Layout(Attachments):
     def network(self) -> EngineNetwork:
         """Read the program, step by step."""
         rolled, done = recurrences(self.program), -1
@@ -76,6 +76,7 @@ class _Layout(Accumulations):
         if isinstance(step.op, p.Move):
             assert not isinstance(xs[0], Fixed)
             return self._moved(step.op, xs[0])
+        xs = self._in_turn(xs)
         made = self._special(step, xs)
         if made is None:
             made = self._mapped(step, xs)
@@ -114,7 +115,7 @@ class _Layout(Accumulations):
         raster, axes = seen
         op = on_beats(step.op, shape, axes)
         if op is None:
-            return None
+            return self._attached(step.op, known, self.program.type_of(step.sources[0]))
         body, tensors = self._joined(locals_)
         given, it = [], iter(tensors)
         for x in known:
@@ -123,7 +124,7 @@ class _Layout(Accumulations):
                 continue
             fixed = self._fixed(body, x, raster, axes, rank)
             if fixed is None:
-                return None
+                return self._attached(step.op, known, self.program.type_of(step.sources[0]))
             given.append(fixed)
         if isinstance(op, p.Rescale | p.Steps | p.Lookup):
             source = self.program.type_of(step.sources[0])

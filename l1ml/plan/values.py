@@ -35,6 +35,19 @@ class Choices(Protocol):
     def split(self, step: int, positions: int) -> int | None:
         """Return into how many positions per beat a whole tensor is split before a step, None to leave it."""
 
+    def serial(self, step: int, elements: int) -> int | None:
+        """Return how many elements per beat of a whole tensor a product reads one after the other.
+
+        What stands between the tensor and the product is then built for so many elements.
+
+        Args:
+            step: number of the product in the program.
+            elements: of the tensor, a multiple of the answer.
+
+        Returns:
+            None to read it at once.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Local:

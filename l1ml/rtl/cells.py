@@ -10,6 +10,7 @@ from l1ml.rtl import parts, reload
 
 ALIGN = "l1ml_align"
 INSIDE = {
+    "l1ml_attach": ("l1ml_weights",),
     "l1ml_fold": ("l1ml_cascade", "l1ml_cascades", "l1ml_multiply", "l1ml_tree", "l1ml_weights"),
     "l1ml_reduce": ("l1ml_tree",),
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from l1ml.plan.attach import AttachEngine
 from l1ml.plan.fold import FoldEngine
 from l1ml.plan.network import EngineNode, MapNode, Node, ScanNode
 from l1ml.plan.timing import Measured, Timed, Wait
@@ -282,14 +283,17 @@ class _Printer:
         yield from parts.signals(own, bits)
         parameters: dict[str, int | str] = dict(node.engine.parameters())
         writes: dict[str, str] = {}
+        given = {"data_i": data}
+        if isinstance(node.engine, AttachEngine):  # what it stands beside passes it by
+            parameters |= node.engine.literals()
+            given = {}
         if isinstance(node.engine, FoldEngine):
             parameters |= node.engine.literals()
             writes = self.reload.connections(number, node.engine)
         yield from parts.instance(
             node.engine.MODULE, parameters, f"{own}_engine",
             {
-                "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, "data_i": data,
-                **writes,
+                "clk_i": "clk_i", "rst_i": "rst_i", "valid_i": valid, "start_i": start, **given, **writes,
                 "valid_o": f"{own}_valid", "start_o": f"{own}_start", "data_o": f"{own}_data",
             },
         )  # fmt: skip

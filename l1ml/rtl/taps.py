@@ -10,6 +10,7 @@ import numpy as np
 
 from l1ml.plan.network import EngineNode, MapNode, ScanNode
 from l1ml.plan.timing import Measured, Timed, Wait, join
+from l1ml.plan.window import WindowEngine
 from l1ml.rtl.engines import StreamedCore, buses
 from l1ml.types.arrays import BoolArray, IntArray
 
@@ -85,12 +86,21 @@ def engine_name(timed: Timed, pipes: Mapping[int, Measured], number: int) -> tup
 def meaningful(timed: Timed, stream: int) -> BoolArray:
     """Tell which positions of the beats of a stream mean something, (beats, groups).
 
-    Lanes past the end of a row do not.  Where a beat holds the neighbourhood of its lanes and lacks some of them, all
-    of it is left out.
+    Lanes past the end of a row do not, nor does what only their neighbourhood has.
     """
     kind = timed.network.streams[stream]
     lanes = np.asarray(kind.raster.slots() >= 0)
     if kind.groups == kind.raster.lanes:
         return lanes
+    maker = timed.network.maker(stream)
+    node = None if maker is None else timed.network.nodes[maker]
+    if isinstance(node, EngineNode) and isinstance(node.engine, WindowEngine):
+        rows, columns = node.engine.kernel
+        first = np.arange(kind.raster.lanes)[:, None] * node.engine.strides[1]
+        read = first + np.arange(columns) * node.engine.dilation[1]  # column of the region, by lane
+        table = np.zeros((len(lanes), rows, kind.groups // rows), dtype=np.bool_)
+        for lane, places in enumerate(read):
+            table[:, :, places] |= lanes[:, lane, None, None]
+        return table.reshape(len(lanes), kind.groups)
     complete = np.asarray(lanes.all(axis=1))
     return np.broadcast_to(complete[:, None], (len(lanes), kind.groups))

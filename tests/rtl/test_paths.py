@@ -28,7 +28,7 @@ from netlist_paths import Netlist, synthesized
 pytestmark = pytest.mark.slow
 
 FAMILY = family_of("xcvu13p-flga2577-2-e", 60_000)
-FOLDED = ("multiply", "weights", "cascade", "products")
+FOLDED = ("multiply", "weights", "cascade", "cascades")
 SAME = ((1, 1), (1, 1))
 
 

@@ -190,6 +190,32 @@ def dead_layer() -> model.Model:
     return m.done()
 
 
+def scaled() -> model.Model:
+    """Dense layers with a batch normalization of many scales behind each."""
+    m = Maker(12, seed=41)
+    for n_in, n_out in ((12, 24), (24, 20)):
+        m.dense(n_in, n_out)
+        scale, offset = m.rng.uniform(0.2, 1.7, n_out), m.rng.uniform(-1, 1, n_out)
+        m.add(model.Affine(f"norm{len(m.layers)}", (m.last,), scale, offset))
+        m.act()
+    m.dense(20, 3)
+    return m.done()
+
+
+def by_pixel() -> model.Model:
+    """Every pixel has a scale and an offset of its own; then a convolution."""
+    m = Maker(5, 6, 2, seed=43)
+    m.conv((1, 1), 2, 3)
+    scale, offset = m.rng.uniform(-0.4, 1.7, (5, 6, 3)), m.rng.uniform(-1, 1, (5, 6, 3))
+    m.add(model.Affine("norm", (m.last,), scale, offset))
+    m.act()
+    m.conv((2, 2), 3, 2)
+    m.act()
+    m.flatten(40)
+    m.dense(40, 2)
+    return m.done()
+
+
 NETWORKS = {
     "cnn": (cnn(), (8, 9)),
     "cnn same": (cnn(pad=1), (8, 9)),
@@ -199,6 +225,8 @@ NETWORKS = {
     "deep sets": (deep_sets(), (1, 6)),
     "two heads": (two_heads(), (1, 5)),
     "dense": (dense(), (1, 1)),
+    "scaled": (scaled(), (1, 1)),
+    "by pixel": (by_pixel(), (5, 6)),
     "cropped": (cropped(), (8, 9)),
     "last step": (last_step(), (1, 9)),
     "dead layer": (dead_layer(), (1, 6)),

@@ -23,6 +23,9 @@ class _Choices:
     def split(self, step: int, positions: int) -> int | None:
         return 1
 
+    def serial(self, step: int, elements: int) -> int | None:
+        return None
+
     def scan(self, step: int, steps: int) -> bool:
         return False
 

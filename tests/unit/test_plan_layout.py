@@ -30,8 +30,10 @@ PROGRAMS = {name: program(net, "fixed<5,2>") for name, (net, _) in NETWORKS.item
 class Choices:
     """Folds and splits by fixed numbers."""
 
-    def __init__(self, per_clock: int | None = None, lanes: int | None = None) -> None:
-        self.per_clock, self.lanes = per_clock, lanes
+    def __init__(
+        self, per_clock: int | None = None, lanes: int | None = None, serial: int | None = None
+    ) -> None:
+        self.per_clock, self.lanes, self.given = per_clock, lanes, serial
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         return min(shape[0], self.per_clock) if self.per_clock else (1 if phases > 1 else None)
@@ -41,6 +43,9 @@ class Choices:
 
     def split(self, step: int, positions: int) -> int | None:
         return self.lanes
+
+    def serial(self, step: int, elements: int) -> int | None:
+        return self.given if self.given and elements % self.given == 0 else None
 
     def scan(self, step: int, steps: int) -> bool:
         return True
@@ -112,6 +117,8 @@ def test_engines_give_the_codes_of_the_network(name: str, per_clock: int | None)
         ("lstm", ["scan"]),
         ("gru backwards", ["scan"]),
         ("lstm sequences", ["scan", "reduce"]),
+        ("scaled", ["fold", "fold", "fold"]),
+        ("by pixel", ["attach", "window", "fold"]),
         ("cropped", ["window", "window", "window", "upsample", "window", "window", "fold"]),
         ("last step", ["window", "window"]),
         ("edge conv", ["collect", "split", "split", "reduce", "reduce"]),

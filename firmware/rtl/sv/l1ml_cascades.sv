@@ -17,11 +17,11 @@ module l1ml_cascades #(
   parameter int unsigned Words       = 1, // slices that have weights of their own
   parameter int unsigned AddressBits = 1, // holds Words - 1
   parameter bit          BlockRom    = 1'b0,
-  parameter int unsigned Stages      = 1, // registers of a product: 1 behind the adder, 2 before, 3 between
+  parameter int unsigned Stages      = 1, // of a product: 1 behind the adder, 2 before, 3 between
   parameter int unsigned SumBits     = 3,
   localparam int unsigned Ends = (PerClock + Chain - 1) / Chain,
   localparam int unsigned First = PerClock - (Chain - 1) * Ends, // products of place 0
-  parameter logic [Words*Outputs*PerClock*WeightBits-1:0] Weights = '0 // [place][slice][output][input]
+  parameter logic [Words*Outputs*PerClock*WeightBits-1:0] Weights = '0 // place, slice, output...
 ) (
   input  wire logic                            clk_i,
   input  wire logic                            first_i, // word 0, whatever the address

@@ -14,8 +14,9 @@
 // gives no more results. Only control is reset.
 //
 // Reloadable: weights_we_i writes a word (one slice of one phase) into the bank that is not in use, bias_we_i
-// what the accumulators begin with there (Initial, in both banks at first). weights_swap_i asks for the banks to be swapped; that happens with the next start_i in a later clock, and
-// until then nothing should be written. Reset goes back to the first bank, as it was last written.
+// what the accumulators begin with there (Initial, in both banks at first). weights_swap_i asks for the banks
+// to be swapped; that happens with the next start_i in a later clock, and until then nothing should be
+// written. Reset goes back to the first bank, as it was last written.
 
 `default_nettype none
 
@@ -43,7 +44,7 @@ module l1ml_fold #(
   localparam int unsigned Words = Phases * Slices,
   localparam int unsigned AddressBits = (Words > 1) ? $clog2(Words) : 1,
   localparam int unsigned WordBits = Outputs * PerClock * WeightBits,
-  parameter logic [Words*WordBits-1:0] Weights = '0 // [slice][output][input]; places: see l1ml_cascades
+  parameter logic [Words*WordBits-1:0] Weights = '0 // [slice][output][input]; or l1ml_cascades'
 ) (
   input  wire logic                        clk_i,
   input  wire logic                        rst_i,
@@ -225,7 +226,8 @@ module l1ml_fold #(
 
     logic unused;
 
-    assign unused = ^{weights_we_i, weights_address_i, weights_i, bias_we_i, bias_i, weights_swap_i};
+    assign unused =
+      ^{weights_we_i, weights_address_i, weights_i, bias_we_i, bias_i, weights_swap_i};
     assign bank_q = 1'b0;
     assign initials = Initial;
 

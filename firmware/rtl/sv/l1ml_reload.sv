@@ -16,7 +16,7 @@
 
 module l1ml_reload #(
   parameter int unsigned AddressBits = 1, // of a chunk
-  parameter int unsigned ChunkBits   = 0, // of an address, the lowest: number of the chunk in its word
+  parameter int unsigned ChunkBits   = 0, // lowest of an address: the chunk in its word
   parameter int unsigned WordBits    = 1, // of the widest word
   parameter int unsigned WordAddressBits = 1, // of the region with the most words
   parameter int unsigned Regions     = 1,
@@ -24,7 +24,7 @@ module l1ml_reload #(
   parameter logic [Regions*32-1:0] First  = '0, // word of the whole map that a region begins with
   parameter logic [Regions*32-1:0] Words  = '0, // of a region
   parameter logic [Regions*32-1:0] Chunks = '0, // of its words
-  parameter logic [Engines*32-1:0] Starts = '0, // clocks from an event's first beat to its start at an engine
+  parameter logic [Engines*32-1:0] Starts = '0, // clocks from an event's first beat to an engine
   parameter int unsigned Latest = 0 // the largest of them
 ) (
   input  wire logic                       clk_i,

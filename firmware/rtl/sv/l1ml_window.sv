@@ -58,14 +58,15 @@ module l1ml_window #(
   localparam int unsigned OutBeats = (OutColumns + OutLanes - 1) / OutLanes; // of a row
   localparam int unsigned Step = (Lanes == 1) ? StrideColumns : 1; // advances between them
   localparam int unsigned Lead = (RegionColumns - 1 - unsigned'(PadLeft)) / Lanes;
-  localparam int unsigned Base = (ReachRows - unsigned'(PadTop)) * RowBeats + Lead; // advance of the first
+  localparam int unsigned Base = (ReachRows - unsigned'(PadTop)) * RowBeats + Lead; // of the first
   localparam int unsigned Final =
     Base + (OutRows - 1) * StrideRows * RowBeats + (OutBeats - 1) * Step; // and of the last
   localparam int unsigned Flush = (Final + 1 > Beats) ? Final + 1 - Beats : 0;
   localparam int unsigned Padded = (PadLeft > 0) ? unsigned'(PadLeft) : 0;
   localparam int unsigned Cut = (PadLeft < 0) ? unsigned'(-PadLeft) : 0;
-  localparam int Behind = int'((Padded + Lanes - 1) / Lanes) - int'(Cut / Lanes); // beats left of the first region
-  localparam int unsigned Held = Lead + unsigned'(Behind) + 1; // beats of a row that a region touches
+  // Beats left of the first region.
+  localparam int Behind = int'((Padded + Lanes - 1) / Lanes) - int'(Cut / Lanes);
+  localparam int unsigned Held = Lead + unsigned'(Behind) + 1; // beats of a row in a region
 
   // Input beats and flush ticks.
   logic take; // the beat belongs to an event
