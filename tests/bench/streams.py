@@ -181,7 +181,11 @@ def main() -> None:
         for row in rows:
             if given.only in (None, row.way):
                 with tempfile.TemporaryDirectory() as folder:
-                    print(line(row, given.events, given.yosys, Path(folder)), flush=True)
+                    try:
+                        text = line(row, given.events, given.yosys, Path(folder))
+                    except l1ml.L1mlError as error:  # of a clock or a budget that this way cannot keep
+                        text = f"| {row.way} | {error.what.splitlines()[0]} |"
+                    print(text, flush=True)
 
 
 if __name__ == "__main__":
