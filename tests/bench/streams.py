@@ -82,19 +82,19 @@ def _lstm() -> list[Row]:
     folder = CORPUS / "keras_lstm"
     common = {
         "weights": str(folder / "KERAS_lstm_model_weights.h5"), "input_type": "fixed<16,6>",
-        "precision": "fixed<16,6>", "clock_mhz": 200.0, "interface": "axis", "hardware": "streamed",
+        "precision": "fixed<16,6>", "clock_mhz": 160.32, "interface": "axis", "hardware": "streamed",
     }  # fmt: skip
     scanned = {"plan": {"interval": 20, "lanes": 1}, "links": {"word_bits": 96}}
     return [Row("scanned", folder / "KERAS_lstm_model.json", {**common, **scanned})]
 
 
-def _multiplexed(clock_mhz: float, model: Path, **common: Any) -> list[Row]:
+def _multiplexed(clock_mhz: float, parallel_mhz: float, model: Path, **common: Any) -> list[Row]:
     ways: dict[str, dict[str, Any]] = {
-        "parallel": {"interface": "parallel"},
+        "parallel": {"interface": "parallel", "clock_mhz": parallel_mhz},
         "TMUX 1": {**STREAMED, "tmux": 1},
         "TMUX 6": {**STREAMED, "tmux": 6},
     }
-    return [Row(way, model, {**common, "clock_mhz": clock_mhz, **given}) for way, given in ways.items()]
+    return [Row(way, model, {"clock_mhz": clock_mhz, **common, **given}) for way, given in ways.items()]
 
 
 def tables() -> dict[str, list[Row]]:
@@ -106,13 +106,13 @@ def tables() -> dict[str, list[Row]]:
         "svhn_qp": _svhn("qp"),
         "lstm": _lstm(),
         "interaction": _multiplexed(
-            200.0, graph / "model_QInteractionNetwork_Conv1D_nconst_8_nbits_8.h5", input_type="fixed<8,4>"
+            200.0, 80.16, graph / "model_QInteractionNetwork_Conv1D_nconst_8_nbits_8.h5", input_type="fixed<8,4>",
         ),
         "deepsets": _multiplexed(
-            360.71, sets / "_extracted_config.json", weights=str(sets / "model_weights.h5"),
+            360.71, 200.0, sets / "_extracted_config.json", weights=str(sets / "model_weights.h5"),
             input_type="fixed<16,6>", precision="fixed<12,5>",
         ),
-        "mha8": _multiplexed(360.71, CORPUS / "hgq2_mha8" / "mha8part.keras", input_type="fixed<12,4>"),
+        "mha8": _multiplexed(360.71, 360.71, CORPUS / "hgq2_mha8" / "mha8part.keras", input_type="fixed<12,4>"),
     }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def line(row: Row, count: int, yosys: bool, folder: Path) -> str:
     made = l1ml.convert(row.model, output_dir=folder / "project", **row.options)
     used = made.manifest["estimate"]
     cells = [
-        row.way, f"{made.interval_cycles}", f"{made.latency.cycles}", f"{made.latency.ns / 1e3:.3f}",
+        row.way, f"{row.options['clock_mhz']:g}", f"{made.interval_cycles}", f"{made.latency.cycles}", f"{made.latency.ns / 1e3:.3f}",
         *(f"{used[key]:,.0f}" for key in ("lut", "ff", "dsp", "bram")),
     ]  # fmt: skip
     if yosys:
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=40, help="events through the RTL; 0 for none")
     parser.add_argument("--yosys", action="store_true", help="synthesize, too")
     given = parser.parse_args()
-    head = ["", "interval", "latency", "us", "LUT", "FF", "DSP", "BRAM"]
+    head = ["", "MHz", "interval", "latency", "us", "LUT", "FF", "DSP", "BRAM"]
     head += [f"{key} (Yosys)" for key in ("LUT", "FF", "DSP", "BRAM")] if given.yosys else []
     head += ["events equal"] if given.events else []
     for name, rows in tables().items():
