@@ -147,7 +147,8 @@ def line(row: Row, count: int, yosys: bool, folder: Path) -> str:
     made = l1ml.convert(row.model, output_dir=folder / "project", **row.options)
     used = made.manifest["estimate"]
     cells = [
-        row.way, f"{row.options['clock_mhz']:g}", f"{made.interval_cycles}", f"{made.latency.cycles}", f"{made.latency.ns / 1e3:.3f}",
+        row.way, f"{row.options['clock_mhz']:g}", f"{made.interval_cycles}", f"{made.latency.cycles}",
+        f"{made.latency.ns / 1e3:.3f}",
         *(f"{used[key]:,.0f}" for key in ("lut", "ff", "dsp", "bram")),
     ]  # fmt: skip
     if yosys:
