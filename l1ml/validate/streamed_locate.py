@@ -152,7 +152,7 @@ def _traffic(
 ) -> WordArray:
     """Return the rows that carry events, the first beat of each at its clock; idle clocks carry random data."""
     events, count = beats.shape[:2]
-    longest = max(int(times.max()) for times in timed.times)
+    longest = max(int(times.max()) for times in timed.times if len(times))  # some streams have no reader
     clocks = int(begins[-1]) + max(longest, timed.latency) + 4
     rows = np.random.default_rng(1).integers(0, 1 << 63, (clocks, harness.in_chunks), dtype=np.uint64)
     at = begins[:, None] + timed.times[0]

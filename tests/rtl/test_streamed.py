@@ -67,6 +67,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "edges of a graph": ("edge conv", {"plan": {"lanes": 1, "interval": 18}}),
     "edges of a graph, three at a time": ("edge conv", {"plan": {"lanes": 1, "interval": 6}}),
     "interaction network": ("interaction", {"plan": {"lanes": 1, "interval": 12}}),
+    "a frame longer than its beats": (  # the rest of it must not pass for beats of the branch that waits
+        "interaction",
+        {"interface": "emp", "hardware": "streamed", "tmux": 6, "clock_mhz": 200.39, "plan": {"lanes": 1}},
+    ),
+    "a packet longer than its beats": (
+        "skip",
+        {"plan": {"lanes": 1, "interval": 90}, "links": {"words_in": 80}},
+    ),
     "adjacency matrix": ("adjacency", {"plan": {"lanes": 1}}),
     "sum beside every particle": ("linear interaction", {"plan": {"lanes": 2}}),
     "garnet": ("garnet", {"plan": {"lanes": 1}}),
