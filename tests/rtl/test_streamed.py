@@ -147,6 +147,18 @@ def test_a_faster_clock_gives_a_fold_more_registers(tmp_path: Path) -> None:
     assert all(found["fast"])
 
 
+@pytest.mark.parametrize(
+    ("case", "last"), [("a frame longer than its beats", 3), ("a packet longer than its beats", 47)]
+)
+def test_words_behind_the_last_beat_are_no_beats(case: str, last: int, tmp_path: Path) -> None:
+    """A memory in which the beats of a branch wait would take them for the event's."""
+    made = block(case, tmp_path / "project")
+    link = made.manifest["link"]
+    assert link["frame_words"] > link["beat_count"] == last + 1
+    wrapper = (made.root / "firmware" / "rtl" / f"{made.manifest['top_module']}.sv").read_text()
+    assert re.search(rf"index(_q)? <= IndexBits'\({last}\)", wrapper)
+
+
 @pytest.mark.parametrize("name", ["linear_interaction", "attention_of_particles", "linformer_of_particles"])
 def test_hardware_gives_what_hgq2_gave(name: str, tmp_path: Path, builds: Path) -> None:
     """A particle per clock; answers of the framework itself."""
