@@ -67,13 +67,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "edges of a graph": ("edge conv", {"plan": {"lanes": 1, "interval": 18}}),
     "edges of a graph, three at a time": ("edge conv", {"plan": {"lanes": 1, "interval": 6}}),
     "interaction network": ("interaction", {"plan": {"lanes": 1, "interval": 12}}),
-    "a frame longer than its beats": (  # the rest of it must not pass for beats of the branch that waits
-        "interaction",
-        {"interface": "emp", "hardware": "streamed", "tmux": 6, "clock_mhz": 200.39, "plan": {"lanes": 1}},
+    "a frame longer than its beats": (  # what is behind them must not be paced, too
+        "deep sets",
+        {
+            "interface": "emp",
+            "hardware": "streamed",
+            "tmux": 6,
+            "plan": {"lanes": 1, "layers": {"fc1": {"reuse_factor": 3}}},
+        },
     ),
     "a packet longer than its beats": (
-        "skip",
-        {"plan": {"lanes": 1, "interval": 90}, "links": {"words_in": 80}},
+        "deep sets",
+        {
+            "plan": {"lanes": 1, "interval": 30, "layers": {"fc1": {"reuse_factor": 3}}},
+            "links": {"words_in": 20},
+        },
     ),
     "adjacency matrix": ("adjacency", {"plan": {"lanes": 1}}),
     "sum beside every particle": ("linear interaction", {"plan": {"lanes": 2}}),
@@ -148,10 +156,10 @@ def test_a_faster_clock_gives_a_fold_more_registers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "last"), [("a frame longer than its beats", 3), ("a packet longer than its beats", 47)]
+    ("case", "last"), [("a frame longer than its beats", 5), ("a packet longer than its beats", 5)]
 )
 def test_words_behind_the_last_beat_are_no_beats(case: str, last: int, tmp_path: Path) -> None:
-    """A memory in which the beats of a branch wait would take them for the event's."""
+    """A Pace, or a memory in which beats wait, would take them for the event's."""
     made = block(case, tmp_path / "project")
     link = made.manifest["link"]
     assert link["frame_words"] > link["beat_count"] == last + 1
