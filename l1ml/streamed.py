@@ -21,8 +21,7 @@ from l1ml.pins import makings, pins
 from l1ml.plan.choose import Goal, Plan, Planner, rasters
 from l1ml.plan.price import Price
 from l1ml.plan.streams import WHOLE, Raster
-from l1ml.plan.timing import Timed
-from l1ml.schedule.delay import Family, family_of
+from l1ml.schedule.delay import Family
 from l1ml.schedule.pipeline import Pipeline
 from l1ml.types.timing import Clock, Latency
 from l1ml.workshop import WIRES, Workshop
@@ -42,7 +41,6 @@ class Streamed:
         raster: how its input arrives.
         latency: of the whole block.
         pipes: the pipelined Maps, by number of their node.
-        family: delay model with the nets of a design as large as this one, or a little larger.
     """
 
     plan: Plan
@@ -50,12 +48,11 @@ class Streamed:
     raster: Raster
     latency: Latency
     pipes: Mapping[int, Pipeline]
-    family: Family
 
     @property
-    def timed(self) -> Timed:
-        """Engines and the clocks of all their beats."""
-        return self.plan.timed
+    def family(self) -> Family:
+        """Delay model with the nets of a design as large as this one, or a little larger."""
+        return self.plan.goal.family
 
 
 def plan(
@@ -136,7 +133,7 @@ def _planned(
             layout, made = _slower(config, raster, ins, outs, planner.needed), None
     latency = layout.latency(made.timed.latency)
     pipes = {k: pipe for k, pipe in made.timed.maps.items() if pipe is not WIRES}
-    return Streamed(made, layout, raster, latency, pipes, family_of(config.part, luts))  # type: ignore[arg-type]
+    return Streamed(made, layout, raster, latency, pipes)  # type: ignore[arg-type]
 
 
 def with_margin(luts: int) -> int:
@@ -168,7 +165,7 @@ def _planner(
     return Planner(program, raster, arrivals, wanted, workshop.measure, workshop.resources)
 
 
-def goal(config: ProjectConfig, interval: int, latency: int | None, luts: int = 0) -> Goal:
+def goal(config: ProjectConfig, interval: int, latency: int | None, luts: int) -> Goal:
     """Return what a plan must keep, for clocks between two events, clocks of latency, and nets of so many LUTs."""
     price = Price(config.part, config.plan.get("spare", ""))
     return Goal(interval, latency, price, 1e3 / config.clock_mhz, pins(config), makings(config), luts)

@@ -122,14 +122,14 @@ class Again:
 
 def _loaded(record: Recorded, network: EngineNetwork) -> list[Making]:
     """Return how every Fold was made, with the bits and grids of what can be loaded into it."""
-    folds = (n for n in network.nodes if isinstance(n, EngineNode) and isinstance(n.engine, FoldEngine))
-    loaded = (n for n in folds if isinstance(n.engine, FoldEngine) and n.engine.reloadable)
+    folds = [
+        (n, n.engine) for n in network.nodes if isinstance(n, EngineNode) and isinstance(n.engine, FoldEngine)
+    ]
+    loaded = iter([(node, engine) for node, engine in folds if engine.reloadable])
     out = []
     for making in record.makings.values():
         if making.reload is not None:
-            node = next(loaded)
-            engine = node.engine
-            assert isinstance(engine, FoldEngine)
+            node, engine = next(loaded)
             assert node.ups is not None
             frac = int(network.streams[node.outputs[0]].type.frac[0])
             source = network.streams[node.inputs[0]].type

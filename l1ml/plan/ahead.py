@@ -9,7 +9,7 @@ import numpy as np
 
 from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorProgram
-from l1ml.plan.beat import CONSTANTS
+from l1ml.plan.beat import CONSTANTS, ELEMENTWISE
 
 ALONG = (p.Reduce, p.ConstMatmul, p.Contract)
 """Primitives that take the last axis of their first operand together."""
@@ -29,7 +29,7 @@ def taken_together(program: TensorProgram, tensor: int, axis: int) -> bool:
     place = np.broadcast_to(
         np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(shape))]), shape
     )
-    same: tuple[type[p.Primitive], ...] = (p.Combine, p.Compare, p.Select, *CONSTANTS)
+    same: tuple[type[p.Primitive], ...] = (*ELEMENTWISE, *CONSTANTS)
     for number, step in program.numbered():
         if tensor not in step.sources or number <= tensor:
             continue

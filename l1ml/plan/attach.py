@@ -13,7 +13,7 @@ import numpy as np
 from l1ml.errors import ConfigError, DataError
 from l1ml.plan.arrivals import checked_arrivals
 from l1ml.plan.fold import ROM_BITS
-from l1ml.plan.tables import literal
+from l1ml.plan.tables import literal, width
 from l1ml.types.arrays import IntArray
 
 BLOCK_WORDS = 256
@@ -52,10 +52,7 @@ class AttachEngine:
                 f"Attach: widths {self.widths}", fix="give bits of every element, not all of them 0"
             )
         least, most = self.codes.min(axis=(0, 1)), self.codes.max(axis=(0, 1))
-        needed = [
-            max(int(hi).bit_length(), (~int(lo)).bit_length()) + 1 if lo < 0 else int(hi).bit_length()
-            for lo, hi in zip(least, most, strict=True)
-        ]
+        needed = [width(int(lo), int(hi), signed=bool(lo < 0)) for lo, hi in zip(least, most, strict=True)]
         if any(own > bits for own, bits in zip(needed, self.widths, strict=True)):
             raise ConfigError(
                 f"Attach: constants need {needed} bits, the elements have {list(self.widths)}",

@@ -12,13 +12,12 @@ from l1ml.graph.primitives.base import MAX_MAGNITUDE, peak
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.accumulations import Accumulations
 from l1ml.plan.attach import AttachEngine
+from l1ml.plan.beat import ELEMENTWISE
 from l1ml.plan.network import Body
 from l1ml.plan.streams import Stream
 from l1ml.plan.values import Fixed, Local
 from l1ml.types.arrays import IntArray
 from l1ml.types.fixed import Overflow, Rounding
-
-ELEMENTWISE = (p.Combine, p.Compare, p.Select)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,7 @@ class Attachments(Accumulations):
         """Return a body that has a tensor and constants beside it; None where they are too wide."""
         raster, inner = x.raster, x.inner
         size = int(np.prod(inner, dtype=np.int64))
-        slots = np.maximum.accumulate(raster.slots(), axis=1)
+        slots = raster.filled()
         words, fracs, moving = [], [], []  # moving: what differs from beat to beat, not only between lanes
         for table in tables:
             frac = _by_position(table.frac, x)
@@ -168,12 +167,10 @@ def _limited(lo: IntArray, hi: IntArray, frac: IntArray, rounding: Rounding, x: 
     low, high = _by_position(lo, x), _by_position(hi, x)
     ends = low.min(axis=0).reshape(x.inner), high.max(axis=0).reshape(x.inner)
     out: list[tuple[p.Primitive, Table | None]] = [(p.Requantize(*ends, frac, rounding, Overflow.SAT), None)]
-    full = np.zeros(x.shape, dtype=np.int64)
-    places = np.moveaxis(full, x.axes, range(len(x.axes)))  # a view: what is written there lands in `full`
-    places += frac
+    places = _whole(np.broadcast_to(frac.reshape(-1), low.shape), x)
     for what, limits, given in (("max", low, lo), ("min", high, hi)):
         if bool((limits != limits[0]).any()):
-            out.append((p.Combine(what), Table(given, full)))
+            out.append((p.Combine(what), Table(given, places)))
     return tuple(out)
 
 

@@ -32,6 +32,9 @@ CONSTANTS: dict[type[Primitive], dict[str, int]] = {
 }
 """Primitives that act element by element: their arrays, and how many axes of each lie behind those of the tensor."""
 
+ELEMENTWISE = (p.Combine, p.Compare, p.Select)
+"""Primitives that act element by element on several tensors."""
+
 ALONG_LAST = (p.ConstMatmul, p.Reduce, p.ArgMax)
 """Primitives that act along the last axis, the same for all others."""
 
@@ -52,7 +55,7 @@ def on_beats(op: Primitive, shape: Shape, axes: Axes) -> Primitive | None:
         return p.Concat(1 + op.axis - sum(a < op.axis for a in axes))
     if isinstance(op, p.Contract):
         return op if not {len(shape) - 1, len(shape) - 2} & set(axes) else None
-    if isinstance(op, p.Combine | p.Compare | p.Select):
+    if isinstance(op, ELEMENTWISE):
         return op
     arrays = CONSTANTS.get(type(op))
     if arrays is None:

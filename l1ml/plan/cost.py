@@ -142,11 +142,17 @@ def _memory(engine: FoldEngine, rom: str, bits: int) -> Resources:
         if rom == "block":
             return Resources(0, 0, 0, blocks(words, bits))
         bits = _distinct(engine, bits)
-        return Resources(int(bits * (deep + 0.2 * (deep - 1))), bits)
+        return Resources(_rom_luts(words, bits), bits)
     if rom == "block":
         return of_port(engine) + Resources(0, 0, 0, blocks(words, bits))
     each = 0.58 if words <= RAM_DEPTH // 2 else 1.15
     return of_port(engine) + Resources(int(bits * (each * deep + 0.6 * (deep - 1))), bits)
+
+
+def _rom_luts(words: int, bits: int) -> int:
+    """Return the LUTs of a ROM: memories of 64 words, and the choice between them."""
+    deep = -(-words // RAM_DEPTH)
+    return int(bits * (deep + 0.2 * (deep - 1)))
 
 
 def of_port(engine: FoldEngine) -> Resources:
@@ -198,8 +204,7 @@ def _attach(engine: AttachEngine) -> Resources:
     bits = engine.live_bits()
     if engine.rom == "block":
         return Resources(counter, counter, 0, blocks(engine.beats, bits))
-    deep = -(-engine.beats // RAM_DEPTH)
-    return Resources(int(bits * (deep + 0.2 * (deep - 1))) + counter, bits + counter)
+    return Resources(_rom_luts(engine.beats, bits) + counter, bits + counter)
 
 
 @of_engine.register

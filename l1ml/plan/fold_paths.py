@@ -37,20 +37,26 @@ class Way:
         """Return the paths between registers, by name, for so many of them at multipliers and in the tree."""
         parts = [("operands", self.operands, multiplier >= 2)]
         cuts = min(multiplier, max(1, multiplier - 1))
-        parts += [("product", ns, _cut(at, cuts, len(self.rows))) for at, ns in enumerate(self.rows, 1)]
-        parts += [("tree", ns, _cut(at, tree, len(self.levels))) for at, ns in enumerate(self.levels, 1)]
+        parts += [("product", ns, cut(at, cuts, len(self.rows))) for at, ns in enumerate(self.rows, 1)]
+        parts += [("tree", ns, cut(at, tree, len(self.levels))) for at, ns in enumerate(self.levels, 1)]
         found, names, held = [], [], 0.0
-        for name, ns, cut in [*parts, ("sum", self.add, True)]:
+        for name, ns, kept in [*parts, ("sum", self.add, True)]:
             names.append(name)
             held += ns
-            if cut:
+            if kept:
                 found.append((" to ".join(dict.fromkeys((names[0], names[-1]))), held))
                 names, held = [], 0.0
         return found
 
 
-def _cut(at: int, registers: int, steps: int) -> bool:
-    """Tell whether a register stands behind a step, as in the hardware: evenly spread, one behind the last."""
+def cut(at: int, registers: int, steps: int) -> bool:
+    """Tell whether a register stands behind a step, as in the hardware: evenly spread, one behind the last.
+
+    Args:
+        at: number of the step, the first is 1.
+        registers: how many there are.
+        steps: how many there are.
+    """
     return at * registers // steps != (at - 1) * registers // steps
 
 

@@ -15,6 +15,7 @@ from l1ml.plan.making import Making, Reload
 from l1ml.plan.network import Engine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.streams import Raster, Stream
+from l1ml.plan.tables import width
 from l1ml.types.arrays import IntArray
 
 
@@ -57,7 +58,7 @@ def fold_of(
     ups = common - kind.frac
     lo, hi = kind.lo << ups, kind.hi << ups
     signed = bool((lo < 0).any())
-    input_bits = max(1, _width(int(lo.min()), int(hi.max()), signed=signed))
+    input_bits = max(1, width(int(lo.min()), int(hi.max()), signed=signed))
     phases, inputs, outputs = weights.shape
     results = stream.raster.beats // phases
     if making.reload is not None:
@@ -76,7 +77,7 @@ def fold_of(
     exact = p.ConstMatmul(flat, op.frac)
     made = exact.infer(every)
     drops = (common + op.frac) - made.frac
-    weight_bits = max(2, _width(int(flat.min()), int(flat.max()), signed=True))
+    weight_bits = max(2, width(int(flat.min()), int(flat.max()), signed=True))
     result_bits = max(FoldEngine.least_acc_bits(weights, input_bits, signed), 2)
     per_clock = min(per_clock, max(1, int(weights.any(axis=(0, 2)).sum())))  # others are dropped
     plain = FoldEngine(
@@ -96,7 +97,7 @@ def cuts(weights: IntArray, per_clock: int) -> list[slice]:
     phases, _, outputs = weights.shape
     kept = max(1, int(weights.any(axis=(0, 2)).sum()))
     slices = -(-kept // min(per_clock, kept))
-    bits = max(2, _width(int(weights.min()), int(weights.max()), signed=True))
+    bits = max(2, width(int(weights.min()), int(weights.max()), signed=True))
     each = phases * slices * min(per_clock, kept) * bits
     size = max(1, min(outputs, ROM_BITS // each))
     parts = -(-outputs // size)
@@ -135,7 +136,7 @@ def _room(codes: IntArray, input_bits: int, signed: bool, reload: Reload, bias: 
 
     Any weights of these bits fit, with a bias of up to twice this one, or as large as the largest product.
     """
-    needed = max(2, _width(int(codes.min()), int(codes.max()), signed=True))
+    needed = max(2, width(int(codes.min()), int(codes.max()), signed=True))
     weight_bits = needed if reload.weight_bits is None else reload.weight_bits
     if needed > weight_bits:
         raise ConfigError(
@@ -144,7 +145,7 @@ def _room(codes: IntArray, input_bits: int, signed: bool, reload: Reload, bias: 
         )
     if reload.acc_bits is not None:
         return weight_bits, reload.acc_bits
-    spare = 1 << max(_width(int(bias.min()), int(bias.max()), signed=True), weight_bits - 1 + input_bits)
+    spare = 1 << max(width(int(bias.min()), int(bias.max()), signed=True), weight_bits - 1 + input_bits)
     ends = [np.full(codes.shape, end) for end in (-(1 << weight_bits - 1), (1 << weight_bits - 1) - 1)]
     biases = [np.full_like(bias, -spare), np.full_like(bias, spare)]
     least = [FoldEngine.least_acc_bits(w, input_bits, signed, b) for w in ends for b in biases]
@@ -173,7 +174,3 @@ def reduce_of(op: p.Reduce, stream: Stream, raster: Raster, groups: int) -> Accu
     )  # fmt: skip
     none = np.zeros(stream.elements, dtype=np.int64)
     return Accumulating(engine, made, none, bits, result, none)
-
-
-def _width(lo: int, hi: int, *, signed: bool) -> int:
-    return max(hi.bit_length(), (~lo).bit_length() if lo < 0 else 0) + signed

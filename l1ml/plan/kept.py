@@ -35,8 +35,7 @@ class Kept:
 
     def fold(self, step: int, shape: tuple[int, int], phases: int) -> int | None:
         """Return how many inputs a product takes per clock."""
-        found = self.answers["fold"][step]
-        return None if found is None else int(found)
+        return self._number("fold", step)
 
     def making(self, step: int) -> Making:
         """Return how a product is made."""
@@ -50,12 +49,14 @@ class Kept:
 
     def split(self, step: int, positions: int) -> int | None:
         """Return how many positions a beat of a split tensor has."""
-        found = self.answers["split"][step]
-        return None if found is None else int(found)
+        return self._number("split", step)
 
     def serial(self, step: int, elements: int) -> int | None:
         """Return how many elements a product reads per beat."""
-        found = self.answers["serial"][step]
+        return self._number("serial", step)
+
+    def _number(self, kind: str, step: int) -> int | None:
+        found = self.answers[kind][step]
         return None if found is None else int(found)
 
 

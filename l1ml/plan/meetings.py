@@ -15,16 +15,13 @@ import numpy as np
 
 from l1ml.graph import primitives as p
 from l1ml.plan.ahead import taken_together
-from l1ml.plan.beat import CONSTANTS
+from l1ml.plan.beat import CONSTANTS, ELEMENTWISE
 from l1ml.plan.bodies import Bodies
 from l1ml.plan.network import Body
 from l1ml.plan.repeat import RepeatEngine
 from l1ml.plan.streams import Raster, Stream
 from l1ml.plan.upsample import UpsampleEngine
 from l1ml.plan.values import Fixed, Local, Mixed, Value
-
-ELEMENTWISE = (p.Combine, p.Compare, p.Select)
-
 
 SHARED = 64
 """Multipliers from which on a product of two whole tensors is shared by its rows or columns."""

@@ -14,7 +14,7 @@ from functools import singledispatch
 from l1ml.plan.align import AlignEngine
 from l1ml.plan.attach import AttachEngine
 from l1ml.plan.fold import FoldEngine
-from l1ml.plan.fold_paths import data_ns
+from l1ml.plan.fold_paths import cut, data_ns
 from l1ml.plan.pace import PaceEngine
 from l1ml.plan.reduce import ReduceEngine
 from l1ml.plan.regroup import CollectEngine, SplitEngine
@@ -135,7 +135,7 @@ def _reduce(engine: ReduceEngine, family: Family) -> tuple[Path, ...]:
     held, levels = edge, (engine.lanes - 1).bit_length()
     for at in range(1, levels + 1):
         held += level
-        if at * engine.tree_stages // levels != (at - 1) * engine.tree_stages // levels:
+        if cut(at, engine.tree_stages, levels):
             found.append(Path("lanes to sum", held))
             held = 0.0
     return (*found, Path("sum to result", held + choice))

@@ -20,7 +20,8 @@ PARTS = {
 DEFAULT = "xcvu9p"
 """Whose resources stand for those of a part that is not listed."""
 
-KINDS = ("lut", "ff", "dsp", "bram")
+KINDS = tuple(Resources().to_dict())
+"""What a user can be short of."""
 
 REST = 20
 """How much less the other kinds count where the user spares one."""
@@ -46,6 +47,6 @@ class Price:
 
     def of(self, used: Resources) -> float:
         """Return the price."""
-        have = PARTS[listed(self.part)]
-        shares = {kind: getattr(used, kind) / getattr(have, kind) for kind in KINDS}
+        have = PARTS[listed(self.part)].to_dict()
+        shares = {kind: amount / have[kind] for kind, amount in used.to_dict().items()}
         return sum(s if self.spare in ("", kind) else s / REST for kind, s in shares.items())

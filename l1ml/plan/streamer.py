@@ -18,7 +18,7 @@ from l1ml.graph import primitives as p
 from l1ml.graph.program import TensorProgram, TensorStep
 from l1ml.graph.tensor import TensorType
 from l1ml.plan.attachments import Attachments
-from l1ml.plan.beat import on_beats, with_lanes
+from l1ml.plan.beat import ELEMENTWISE, on_beats, with_lanes
 from l1ml.plan.moves import Origin
 from l1ml.plan.network import Body, EngineNetwork
 from l1ml.plan.rolling import recurrences
@@ -106,7 +106,7 @@ class _Layout(Attachments):
             return None
         locals_ = [x for x in known if isinstance(x, Local)]
         full = step.op.shape_of(*(x.shape if isinstance(x, Local) else x.type.shape for x in known))
-        elementwise = isinstance(step.op, p.Combine | p.Compare | p.Select)
+        elementwise = isinstance(step.op, ELEMENTWISE)
         shape = full if elementwise else locals_[0].shape
         rank = len(shape)
         seen = self._common(step, locals_, shape)
@@ -168,7 +168,7 @@ class _Layout(Attachments):
     def _ranked(self, op: p.Primitive, body: Body, tensor: int, x: Local, rank: int) -> int:
         """Give a tensor as many axes as the others, behind that of the lanes."""
         missing = rank - len(x.shape)
-        if not missing or not isinstance(op, p.Combine | p.Compare | p.Select):
+        if not missing or not isinstance(op, ELEMENTWISE):
             return tensor
         kind = body.type_of(tensor)
         return self._added(body, p.Reshape((kind.shape[0], *(1,) * missing, *kind.shape[1:])), (tensor,))

@@ -56,6 +56,10 @@ class Raster:
         grid = np.arange(self.rows, dtype=np.int64)[:, None] * self.columns + row
         return np.maximum(grid, -1).reshape(self.beats, self.lanes)
 
+    def filled(self) -> IntArray:
+        """Return `slots` where lanes past the end of a row repeat its last position."""
+        return np.asarray(np.maximum.accumulate(self.slots(), axis=1))
+
     def __str__(self) -> str:
         if self.whole:
             return "whole event"

@@ -11,6 +11,17 @@ LITERAL_BITS = 1 << 16
 """Bits of the widest number that Verilator reads; wider ones are put together."""
 
 
+def width(lo: int, hi: int, *, signed: bool) -> int:
+    """Return the bits of all codes from one to another; 0 where both are 0 and there is no sign.
+
+    Args:
+        lo: smallest code; 0 or more unless ``signed``.
+        hi: largest code.
+        signed: two's complement.
+    """
+    return max(hi.bit_length(), (~lo).bit_length() if lo < 0 else 0) + signed
+
+
 def packed(codes: IntArray, bits: int) -> int:
     """Return codes as one number, the first in the lowest bits.
 

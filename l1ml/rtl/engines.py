@@ -284,11 +284,11 @@ class _Printer:
         parameters: dict[str, int | str] = dict(node.engine.parameters())
         writes: dict[str, str] = {}
         given = {"data_i": data}
-        if isinstance(node.engine, AttachEngine):  # what it stands beside passes it by
+        if isinstance(node.engine, AttachEngine | FoldEngine):
             parameters |= node.engine.literals()
+        if isinstance(node.engine, AttachEngine):  # what it stands beside passes it by
             given = {}
         if isinstance(node.engine, FoldEngine):
-            parameters |= node.engine.literals()
             writes = self.reload.connections(number, node.engine)
         yield from parts.instance(
             node.engine.MODULE, parameters, f"{own}_engine",

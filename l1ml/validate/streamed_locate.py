@@ -85,12 +85,7 @@ def locate_streamed(
         if wrong is not None:
             kind, layers = engine_name(timed, plan.pipes, tap.node)
             layer = ", ".join(layers) or OUTPUTS
-            event, beat, clock, place, code, instead = wrong
-            event += first_event
-            fault = Fault(
-                layer, tap.node, kind, tap.waits, tap.stream, event, beat, clock, place, code, instead
-            )
-            return layer, fault
+            return layer, _fault(layer, tap, kind, wrong, first_event)
     if not np.array_equal(_outputs(timed, streams), expected):
         return PLAN, None
     ends = _output_fault(timed, manifest, rows, harness, begins, expected, first_event)
@@ -144,7 +139,7 @@ def _inputs(manifest: Mapping[str, Any], layout: LinkLayout) -> Iterator[Wire]:
 def _beats(raster: Raster, codes: IntArray) -> IntArray:
     """Return the beats of events, (events, beats, lanes, elements); lanes past the end of a row repeat a position."""
     flat = codes.reshape(len(codes), raster.positions, -1)
-    return flat[:, np.maximum.accumulate(raster.slots(), axis=1)]
+    return flat[:, raster.filled()]
 
 
 def _traffic(
@@ -201,9 +196,13 @@ def _output_fault(
         event, element = (int(k) for k in np.argwhere(have != expected)[0])
         codes = int(expected[event, element]), int(have[event, element])
         wrong = event, 0, timed.latency, (0, element), *codes
+    return _fault(OUTPUTS, end, "output", wrong, first_event)
+
+
+def _fault(layer: str, tap: Tap, kind: str, wrong: _Found, first_event: int) -> Fault:
     event, beat, clock, place, code, instead = wrong
     event += first_event
-    return Fault(OUTPUTS, end.node, "output", "", end.stream, event, beat, clock, place, code, instead)
+    return Fault(layer, tap.node, kind, tap.waits, tap.stream, event, beat, clock, place, code, instead)
 
 
 def _clock_fault(tap: Tap, rows: WordArray, harness: Harness, begins: IntArray) -> _Found | None:

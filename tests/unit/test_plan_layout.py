@@ -68,7 +68,7 @@ class Depth:
 def beats(raster: Raster, codes: np.ndarray) -> np.ndarray:
     """Return the beats of events; lanes past the end of a row repeat a pixel."""
     flat = codes.reshape(len(codes), raster.positions, -1)
-    return flat[:, np.maximum.accumulate(raster.slots(), axis=1)]
+    return flat[:, raster.filled()]
 
 
 def outputs(net: EngineNetwork, raster: Raster, codes: np.ndarray) -> list[np.ndarray]:
