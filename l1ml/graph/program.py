@@ -181,7 +181,7 @@ def loads(text: str, where: str) -> TensorProgram:
         if isinstance(error, ModelError) and error.where:
             raise
         raise ModelError(
-            f"not a network of this tool: {error!r}", where=(where,), fix="run l1ml convert again"
+            f"not a network of this tool: {error!r:.200}", where=(where,), fix="run l1ml convert again"
         ) from error
 
 
@@ -191,7 +191,7 @@ def _loads(text: str, where: str) -> TensorProgram:
     data = json.loads(text)
     if data["schema"] != SCHEMA:
         raise ModelError(
-            f"network has schema {data['schema']!r}; this version reads {SCHEMA!r}", where=(where,),
+            f"network has schema {data['schema']!r:.60}; this version reads {SCHEMA!r}", where=(where,),
             fix="run l1ml convert again",
         )  # fmt: skip
     inputs = tuple(
@@ -264,7 +264,7 @@ def _plain(value: Any) -> Any:
 def _op_from(item: dict[str, Any]) -> Primitive:
     kind = Primitive.PRIMITIVES.get(str(item["op"]))
     if kind is None:
-        raise ValueError(f"unknown operation {item['op']!r}")
+        raise ValueError(f"unknown operation {item['op']!r:.60}")
     return kind(**{field.name: _FIELDS[str(field.type)](item[field.name]) for field in fields(kind)})
 
 

@@ -238,6 +238,10 @@ class LinkLayout:
             problems.append(
                 f"{max(self.frame_words, self.words_out)} words do not fit {self.link_cycles} clocks"
             )
+        if self.grid_cycles < 1 or self.clear_cycles < 0:
+            problems.append(
+                f"events {self.grid_cycles} clocks apart, {self.clear_cycles} clocks in the block"
+            )
         if problems:
             raise InterfaceError("; ".join(problems), where=("link", self.interface))
 

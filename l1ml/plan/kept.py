@@ -117,7 +117,7 @@ def network_of(manifest: Mapping[str, Any], program: TensorProgram) -> tuple[Eng
         family = family_of(manifest["target"]["part"], int(_choices(manifest)["luts"]))
         network = registered(lay_out(program, raster, record), family, manifest["target"]["clock_mhz"])
     except (LookupError, TypeError, ValueError, AssertionError, ConfigError, TimingError) as error:
-        raise _other(f"its choices do not fit its network ({error!r})") from None
+        raise _other(f"its choices do not fit its network ({error!r:.200})") from None
     planned, nodes = manifest["plan"], network.nodes
     if len(planned) != len(nodes):
         raise _other(f"its plan has {len(planned)} engines, its network makes {len(nodes)}")

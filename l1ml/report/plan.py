@@ -93,8 +93,6 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
 
 def _around(latency: Mapping[str, Any]) -> list[str]:
     """Return what collecting costs, and what is left of the latency once the event is there."""
-    if "gathered_cycles" not in latency:
-        return []
     collect, whole = latency["collect_cycles"], latency["gathered_cycles"]
     beats = f"{collect} clocks until the first beat is in; a whole event would take {whole}"
     tail = f"{latency['tail_cycles']} clocks from the last input word to the first output word"

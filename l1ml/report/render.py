@@ -189,7 +189,7 @@ def _passed(passed: object) -> str:
 
 def _timing(facts: Facts) -> list[str]:
     latency, interval, clock = facts.manifest["latency"], facts.manifest["interval"], facts.clock_mhz
-    whole = latency.get("gathered_cycles", latency["collect_cycles"])
+    whole = latency["gathered_cycles"]
     streamed = latency["collect_cycles"] < whole
     parts = [
         (f"collect: until {'the first beat' if streamed else 'the last input word'} is in", "collect_cycles")
@@ -209,7 +209,7 @@ def _timing(facts: Facts) -> list[str]:
         ("last input word needed to first output word", "tail_cycles"),
         ("last input word needed to last output word", "tail_last_cycles"),
     ]
-    rows += [[name, *_clocks(latency[key], clock), ""] for name, key in others if key in latency]
+    rows += [[name, *_clocks(latency[key], clock), ""] for name, key in others]
     lines = ["## Latency and interval", "", *table(["", "clocks", "ns", "BX"], rows, "lrrr")]
     if streamed:
         collect = number(latency["collect_cycles"])

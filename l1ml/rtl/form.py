@@ -27,6 +27,7 @@ _LINK = {
     "interface": str, "clock_mhz": Number, "tmux": int, "words_per_bx": int, "word_bits": int, "out_word_bits": int,
     "frame_words": int, "words_out": int, "link_cycles": int, "n_links_in": int, "n_links_out": int,
     "in_fields": [_FIELD], "out_fields": [_FIELD], "emit_cycles": int, "reset_active_low": bool,
+    "beat_count": int, "beat_words": int, "beat_fields": int, "grid_cycles": int, "clear_cycles": int,
     "ports": [{"name": str, "direction": str, "width": int, "role": str}],
     "errors": [{"name": str, "bit": int, "text": str, "drops_event": bool}],
 }  # fmt: skip
@@ -44,9 +45,11 @@ BUILT: Mapping[str, Any] = {
     "core_module": str, "top_module": str, "package": str, "digest": {"network": str, "rtl": str},
     "inputs": [_TENSOR], "outputs": [_TENSOR],
     "latency": {
-        "cycles": int, "ns": Number, "bx": int, "collect_cycles": int, "compute_cycles": int, "emit_cycles": int
+        "cycles": int, "ns": Number, "bx": int, "collect_cycles": int, "compute_cycles": int, "emit_cycles": int,
+        "gathered_cycles": int, "last_cycles": int, "last_ns": Number, "tail_cycles": int, "tail_ns": Number,
+        "tail_last_cycles": int,
     },
-    "interval": {"cycles": int, "core_cycles": int, "link_cycles": int},
+    "interval": {"cycles": int, "core_cycles": int, "link_cycles": int, "grid_cycles": int},
     "ports": {"core": [_PORT], "top": [_PORT]}, "link": _LINK, "best_clock_mhz": Number, "estimate": _RESOURCES,
     "layers": [{
         "name": str, "kind": str, "hdl": str, "ops": int, "lut": Number, "ff": Number, "stage_first": int,
@@ -60,7 +63,7 @@ STREAMED: Mapping[str, Any] = {
         "engine": str, "layers": [str], "out": [str], "first_cycle": int, "last_cycle": int, "busy_cycles": int,
         "stages": int, "resources": _RESOURCES,
     }],
-    "choices": {"raster": [int], "luts": int, "fold": {}, "split": {}, "scan": {}, "making": {}},
+    "choices": {"raster": [int], "luts": int, "fold": {}, "split": {}, "scan": {}, "serial": {}, "making": {}},
     "estimate": {"weighed_as": str},
 }  # fmt: skip
 """Besides, where the RTL is a chain of engines."""

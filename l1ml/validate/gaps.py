@@ -4,7 +4,7 @@
 What must come of it is the link's contract.  A gap between frames changes nothing.  A pause inside a frame makes an
 event late by as many clocks where the core takes it as a whole, and loses it, and it alone, where the core reads it
 while it arrives.  Blocks with a shared recurrent cell promise that to events a multiple of the interval apart
-(``grid_cycles`` of the manifest): they get gaps that keep to it.
+(``grid_cycles`` of the link): they get gaps that keep to it.
 """
 
 from __future__ import annotations

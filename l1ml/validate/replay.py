@@ -87,7 +87,7 @@ class LinkSimulation:
         self.layout = layout = LinkLayout.from_dict(manifest["link"])
         latency = latency_of(manifest)
         self.latency, self.last = latency.cycles, latency.last_cycles
-        self.grid = int(manifest["interval"].get("grid_cycles", 1))
+        self.grid = layout.grid_cycles
         outputs = layout.data_ports("out")
         self.harness: Harness = build(
             rtl_sources(manifest, root),

@@ -102,7 +102,11 @@ def golden(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray], dict[st
     """Return inputs, outputs and layers of a case; empty where it has no golden."""
     if case.events is not None:
         with h5py.File(case.path(case.events)) as file:
-            return [file["x"][:] / case.counts_per_unit], {"output_0": file[case.output][:]} if case.output else {}, {}
+            return (
+                [file["x"][:] / case.counts_per_unit],
+                {"output_0": file[case.output][:]} if case.output else {},
+                {},
+            )
     if case.golden is None:
         return [], {}, {}
     with np.load(case.path(case.golden), allow_pickle=False) as file:

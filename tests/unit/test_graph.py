@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
@@ -157,6 +158,15 @@ def test_network_file_round_trip_and_damage() -> None:
     ):
         with pytest.raises(ModelError):
             loads(damage, "network.json")
+
+
+@pytest.mark.parametrize("key", ["schema", "steps", "inputs"])
+def test_what_a_damaged_network_holds_does_not_fill_the_screen(key: str) -> None:
+    data = json.loads(networks.program(networks.mlp()).dumps())
+    data[key] = [{"op": list(range(10_000))}]
+    with pytest.raises(ModelError) as refused:
+        loads(json.dumps(data), "network.json")
+    assert len(str(refused.value)) < 1000
 
 
 def test_to_integers_takes_the_coarsest_grid() -> None:

@@ -198,6 +198,8 @@ def test_a_damaged_manifest_is_refused(prj: l1ml.Project, damage: str) -> None:
     ("change", "reason"),
     [
         ({"latency": {"cycles": 1}}, "latency.ns is missing"),
+        ({"latency": {"gathered_cycles": [1]}}, r"latency.gathered_cycles is \[1\]"),
+        ({"interval": {"grid_cycles": "1"}}, "interval.grid_cycles is '1'"),
         ({"layers": [3]}, r"layers\[0\] must be a mapping, found 3"),
         ({"best_clock_mhz": float("nan")}, "best_clock_mhz is nan"),
         ({"core_module": True}, "core_module is True"),

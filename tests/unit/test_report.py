@@ -32,6 +32,7 @@ def manifest() -> dict[str, Any]:
             "interface": "emp", "clock_mhz": 360.71, "tmux": 1, "words_per_bx": 9, "word_bits": 64,
             "out_word_bits": 64, "frame_words": 9, "words_out": 1, "link_cycles": 9, "n_links_in": 1,
             "n_links_out": 1, "in_fields": [], "out_fields": [], "emit_cycles": 1, "reset_active_low": False,
+            "beat_count": 0, "beat_words": 0, "beat_fields": 0, "grid_cycles": 1, "clear_cycles": 0,
             "ports": [], "errors": [],
         },
         "digest": {"network": "ab" * 32, "rtl": "cd" * 32},
@@ -41,8 +42,10 @@ def manifest() -> dict[str, Any]:
         },
         "latency": {
             "cycles": 15, "ns": 41.6, "bx": 2, "collect_cycles": 3, "compute_cycles": 11, "emit_cycles": 1,
+            "gathered_cycles": 3, "last_cycles": 16, "last_ns": 44.4, "tail_cycles": 12, "tail_ns": 33.3,
+            "tail_last_cycles": 13,
         },
-        "interval": {"cycles": 9, "core_cycles": 1, "link_cycles": 9},
+        "interval": {"cycles": 9, "core_cycles": 1, "link_cycles": 9, "grid_cycles": 1},
         "layers": [
             {
                 "name": name, "hdl": name, "kind": kind, "probes": [], "ops": 12, "lut": lut, "ff": ff,
