@@ -59,7 +59,7 @@ class ProjectConfig:
         preprocess: name of the preprocessing function, for people; the function itself is given to
             `l1ml.convert` or on the command line, never by a file.
         interface: link at the block's border, a folder of ``interfaces/``; ``auto`` takes ``emp``, and ``axis`` for an
-            event that is streamed.
+            event that is streamed without a ``tmux``.
         clock_mhz: clock of the block.
         tmux: time-multiplexing period: an event every ``tmux`` bunch crossings; None takes the fewest that an
             event's words need.

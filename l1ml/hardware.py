@@ -53,7 +53,7 @@ def hardware_of(program: TensorProgram, config: ProjectConfig) -> Hardware:
             )
         return Hardware("parallel")
     asked = config.hardware == "streamed" or bool(config.plan)
-    shared = config.stages is None and (config.tmux or 1) > 1 and config.latency_budget_ns is not None
+    shared = config.stages is None and config.tmux is not None and config.latency_budget_ns is not None
     if not asked and reason is None and not shared:
         return Hardware("parallel")
     if config.stages is not None:

@@ -176,10 +176,9 @@ def _slower(
 ) -> LinkLayout:
     """Return the link with events no closer than the engines allow, where the user leaves TMUX open."""
     layout = _link(config, raster, ins, outs)
-    tmux = -(-interval // layout.words_per_bx)
     if spec.load(config.interface).frame is spec.FrameRule.LINK:
-        return _link(replace(config, tmux=tmux), raster, ins, outs)
-    return replace(layout, tmux=tmux, link_cycles=interval)
+        return _link(replace(config, tmux=-(-interval // layout.words_per_bx)), raster, ins, outs)
+    return replace(layout, tmux=Clock(config.clock_mhz).crossings_of(interval), link_cycles=interval)
 
 
 def _link(
@@ -205,18 +204,23 @@ def _link(
     )
     frame, wanted = spec.load(config.interface).frame, config.plan.get("interval")
     if wanted is not None:
-        return _with_interval(layout, wanted, frame)
+        return _with_interval(layout, wanted, frame, config)
     if config.tmux is None or frame is not spec.FrameRule.FIELDS:
         return layout
-    return replace(layout, link_cycles=layout.words_per_bx * config.tmux)  # no closer than the user says
+    return replace(layout, link_cycles=Clock(config.clock_mhz).cycles_in(config.tmux))  # no closer than said
 
 
-def _with_interval(layout: LinkLayout, wanted: int, frame: spec.FrameRule) -> LinkLayout:
+def _with_interval(
+    layout: LinkLayout, wanted: int, frame: spec.FrameRule, config: ProjectConfig
+) -> LinkLayout:
     """Return the link with the user's own interval.
 
     Raises:
         TimingError: the link brings events more often, or its frames last longer.
     """
+    clock = Clock(config.clock_mhz)
+    if config.tmux is None and frame is spec.FrameRule.FIELDS:
+        layout = replace(layout, tmux=clock.crossings_of(wanted))
     least = layout.link_cycles
     if frame is spec.FrameRule.LINK and wanted != least:
         raise TimingError(
@@ -229,6 +233,13 @@ def _with_interval(layout: LinkLayout, wanted: int, frame: spec.FrameRule) -> Li
             f"an interval of {wanted} clocks, but a frame lasts {least}",
             where=("plan", "interval"),
             fix=f"give at least {least}, wider words, or more positions per beat",
+        )
+    if config.tmux is not None and wanted > clock.cycles_in(config.tmux) and frame is spec.FrameRule.FIELDS:
+        raise TimingError(
+            f"an interval of {wanted} clocks, but at TMUX {config.tmux} an event comes every "
+            f"{clock.cycles_in(config.tmux)} ({config.clock_mhz:g} MHz)",
+            where=("plan", "interval"),
+            fix=f"give at most {clock.cycles_in(config.tmux)}, or tmux: {clock.crossings_of(wanted)}",
         )
     return replace(layout, link_cycles=wanted)
 
@@ -260,5 +271,6 @@ def front(
 
 
 def with_interface(config: ProjectConfig) -> ProjectConfig:
-    """Return the options with the link that suits a streamed event where none is asked for."""
-    return replace(config, interface="axis") if config.interface == "auto" else config
+    """Return the options with the link of a streamed block where none is asked for: a TMUX is that of trigger links."""
+    auto = "axis" if config.tmux is None else "emp"
+    return replace(config, interface=auto) if config.interface == "auto" else config

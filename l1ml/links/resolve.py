@@ -68,8 +68,7 @@ def resolve(
     for title, elements in (("inputs", inputs), ("outputs", outputs)):
         if not elements:
             raise InterfaceError(f"the network has no {title}", where=("links", name))
-    words_per_bx = 1 if spec.frame is FrameRule.EVENT else _words_per_bx(clock)
-    period = 1 if spec.frame is FrameRule.EVENT else words_per_bx * tmux
+    words_per_bx, period = _words(spec.frame, clock, tmux)
     gap = chosen.get("interpacket_gap")
     gap = (0 if tmux == 1 else LONG_GAP) if gap is None else gap
     room = period - gap if spec.frame is FrameRule.LINK else period
@@ -131,9 +130,18 @@ def _fewest(attempt: Callable[[int], LinkLayout]) -> LinkLayout:
     return found if found is not None and found.tmux == high else attempt(high)
 
 
-def _words_per_bx(clock: Clock) -> int:
-    """Return the words of a link in one bunch crossing: 9 at 360.71 MHz, and also at a rounded 360."""
-    return clock.lhc_multiple or clock.cycles_per_bx
+def _words(frame: FrameRule, clock: Clock, tmux: int) -> tuple[int, int]:
+    """Return the words of a link in one bunch crossing, and in those of an event.
+
+    A link with frames is locked to the LHC: it has 9 words at 360.71 MHz, and also at a rounded 360.  The clock of
+    another is what the user says: in six crossings 200 MHz has 29.
+    """
+    if frame is FrameRule.EVENT:
+        return 1, 1
+    if frame is FrameRule.FIELDS:
+        return clock.cycles_per_bx, clock.cycles_in(tmux)
+    words = clock.lhc_multiple or clock.cycles_per_bx
+    return words, words * tmux
 
 
 def _given_places(

@@ -18,7 +18,9 @@ BX_NS = 1e3 / LHC_MHZ
 BX_PER_ORBIT = 3564
 MAX_MULTIPLE = 16
 ROUNDED = 0.005
-"""How far a clock may be from a multiple of the LHC's and still mean that multiple."""
+"""How far a clock may be from a multiple of the LHC's where a link is locked to that, and still mean the multiple."""
+WRITTEN = 1e-4
+"""How far it may be, with a few digits, and be that multiple: 240.47 is six times 40.0789, 240 is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,20 @@ class Clock:
     @property
     def cycles_per_bx(self) -> int:
         """Return whole clock cycles in one bunch crossing (9 at 360.71 MHz, 6 at 240.47)."""
-        return max(1, math.floor(self.mhz / LHC_MHZ + 1e-3))
+        return self.cycles_in(1)
+
+    def cycles_in(self, crossings: int) -> int:
+        """Return whole clock cycles in some bunch crossings, at least 1 (29 in six at 200 MHz, 30 at 200.39)."""
+        return max(1, math.floor(crossings * self._per_bx + 1e-9))
+
+    def crossings_of(self, cycles: int) -> int:
+        """Return the bunch crossings that some clock cycles last, rounded up."""
+        return math.ceil(cycles / self._per_bx - 1e-9)
+
+    @property
+    def _per_bx(self) -> float:
+        ratio = self.mhz / LHC_MHZ
+        return float(round(ratio)) if abs(ratio - round(ratio)) < WRITTEN * ratio else ratio
 
     @property
     def lhc_multiple(self) -> int | None:
@@ -88,10 +103,7 @@ class Latency:
     @property
     def bx(self) -> int:
         """Return the total in bunch crossings, rounded up: what a trigger menu must wait."""
-        whole = Clock(self.clock_mhz).lhc_multiple
-        if whole is not None:  # 18 clocks of 360.71 MHz are 2 BX, although 360.71 is not quite 9 x 40.0789
-            return -(-self.cycles // whole)
-        return math.ceil(self.ns / BX_NS - 1e-9)
+        return Clock(self.clock_mhz).crossings_of(self.cycles)
 
     @property
     def last_cycles(self) -> int:

@@ -30,7 +30,7 @@ DENSE = program(NETWORKS["dense"][0], "fixed<5,2>")
         ({"tmux": 6}, "parallel", False),
         ({"latency_budget_ns": 500.0}, "parallel", False),
         ({"tmux": 6, "latency_budget_ns": 500.0}, "streamed", True),
-        ({"tmux": 1, "latency_budget_ns": 500.0}, "parallel", False),
+        ({"tmux": 1, "latency_budget_ns": 500.0}, "streamed", True),
         ({"tmux": 6, "latency_budget_ns": 500.0, "stages": 4}, "parallel", False),
         ({"tmux": 6, "latency_budget_ns": 500.0, "hardware": "parallel"}, "parallel", False),
         ({"hardware": "streamed"}, "streamed", False),

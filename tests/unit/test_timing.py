@@ -29,12 +29,31 @@ def test_multiples_of_the_lhc_clock(mhz: float, multiple: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mhz", "per_bx"), [(240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9), (360.0, 9)]
+    ("mhz", "per_bx"),
+    [(80.16, 2), (160.32, 4), (200.39, 5), (240.47, 6), (240.4734, 6), (320.63, 8), (360.71, 9)],
 )
 def test_whole_bunch_crossings_are_not_rounded_up(mhz: float, per_bx: int) -> None:
     for crossings in range(1, 60):
         assert Latency(0, crossings * per_bx, 0, mhz, 0, 1).bx == crossings
         assert Latency(1, crossings * per_bx, 0, mhz, 0, 1).bx == crossings + 1
+
+
+@pytest.mark.parametrize(
+    ("mhz", "crossings", "cycles"),
+    [
+        (200.0, 6, 29),
+        (200.39, 6, 30),
+        (360.0, 1, 8),
+        (200.0, 205, 1022),
+        (200.0, 206, 1027),
+        (240.47, 3564, 21384),
+    ],
+)
+def test_clocks_in_bunch_crossings(mhz: float, crossings: int, cycles: int) -> None:
+    clock = Clock(mhz)
+    assert clock.cycles_in(crossings) == cycles
+    assert clock.crossings_of(cycles) == crossings
+    assert clock.crossings_of(cycles + 1) == crossings + 1
 
 
 def test_a_bunch_crossing_and_an_orbit() -> None:
