@@ -207,6 +207,7 @@ def _streamed(
         softmax=frozenset(softmax_outputs(model)),
         outputs=outputs,
         choices=planned.choices(block, program, kinds),
+        passed=block.passed,
         weights=None if memories is None else memories.to_dict(),
     )
     written = {**files, **_constraints(top, config, layout, files), **texts}

@@ -41,6 +41,7 @@ class Streamed:
         raster: how its input arrives.
         latency: of the whole block.
         pipes: the pipelined Maps, by number of their node.
+        passed: the ways with fewer positions per beat that do not fit, and why, for people.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class Streamed:
     raster: Raster
     latency: Latency
     pipes: Mapping[int, Pipeline]
+    passed: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:
@@ -76,7 +78,8 @@ def plan(
     errors: list[tuple[Raster, TimingError | InterfaceError | ConfigError]] = []
     for raster in _rasters(program, config):
         try:
-            return _planned(program, config, raster, ins, outs, workshop)
+            block = _planned(program, config, raster, ins, outs, workshop)
+            return replace(block, passed=tuple(f"{r}: {e.what.splitlines()[0]:.300}" for r, e in errors))
         except (TimingError, InterfaceError, ConfigError) as error:  # what is pinned may suit another raster
             errors.append((raster, error))
     first = errors[0][1]

@@ -85,6 +85,11 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
             f"engine {k} gathers the event in front of {', '.join(node['layers'])} ({number(bits)} bits): "
             f"what follows takes all of it at once{costs}"
         )
+    passed = manifest["hardware"]["passed"]
+    if passed:
+        lanes = manifest["choices"]["raster"][2]
+        beat = f"a beat has {lanes} positions" if lanes > 1 else "the event is taken at once"
+        out.append(f"{beat}, since fewer do not fit (plan.lanes asks for a number): {passed[0]}")
     part, known = str(manifest["target"]["part"]), str(manifest["estimate"]["weighed_as"])
     if not part.lower().startswith(known):
         out.append(f"what {part} has is not listed: LUT, FF, DSP and BRAM were weighed as those of a {known}")

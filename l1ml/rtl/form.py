@@ -64,7 +64,7 @@ STREAMED: Mapping[str, Any] = {
         "stages": int, "resources": _RESOURCES,
     }],
     "choices": {"raster": [int], "luts": int, "fold": {}, "split": {}, "scan": {}, "serial": {}, "making": {}},
-    "estimate": {"weighed_as": str},
+    "estimate": {"weighed_as": str}, "hardware": {"kind": str, "passed": [str]},
 }  # fmt: skip
 """Besides, where the RTL is a chain of engines."""
 

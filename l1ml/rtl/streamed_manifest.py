@@ -38,6 +38,7 @@ class Facts:
         family: delay model, sized for the block.
         plan: engine by engine, plain data.
         choices: what the plan chose, to lay it out once more.
+        passed: ways with fewer positions per beat that do not fit, and why.
         estimate: resources of the whole core.
         target: part, clock, TMUX and interface.
         rtl_digest: SHA-256 over the HDL files.
@@ -62,6 +63,7 @@ class Facts:
     family: Family
     plan: Sequence[Mapping[str, Any]]
     choices: Mapping[str, Any]
+    passed: Sequence[str]
     estimate: Mapping[str, Any]
     target: Mapping[str, Any]
     rtl_digest: str
@@ -90,7 +92,7 @@ def build(facts: Facts) -> dict[str, Any]:
         "schema": manifest.SCHEMA,
         "l1ml_version": facts.version,
         "name": facts.name,
-        "hardware": {"kind": "streamed"},
+        "hardware": {"kind": "streamed", "passed": list(facts.passed)},
         "core_module": facts.core_module,
         "top_module": facts.top_module,
         "package": facts.package,
