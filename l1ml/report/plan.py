@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def _around(latency: Mapping[str, Any]) -> list[str]:
 
 
 def front_text(points: Sequence[Mapping[str, float]]) -> str:
-    """Return the trade-off curve as text in columns."""
+    """Return the trade-off curve as text in columns, and what it is a curve of."""
     head = ("latency / us", "clocks", "LUT", "FF", "DSP", "BRAM")
     body = [
         [
@@ -117,7 +118,11 @@ def front_text(points: Sequence[Mapping[str, float]]) -> str:
         ]
         for p in points
     ]
-    return "\n".join(columns([head, *body]))
+    what = (
+        "at other latencies, on this link with these positions per beat and the nets of this design; "
+        "a budget of its own may give other registers, or more positions per beat"
+    )
+    return "\n".join([*columns([head, *body]), *textwrap.wrap(what, 110)])
 
 
 def columns(table: Sequence[Sequence[str]]) -> list[str]:

@@ -37,7 +37,7 @@ from l1ml.types.fixed import Rounding
 from l1ml.types.intrange import IntType
 
 METHOD = "model"
-ERROR_NOTE = "within 5 % of Yosys on dense networks"
+ERROR_NOTE = "of the core, without its link; docs/timing.md sets such numbers beside Yosys"
 
 
 @singledispatch
