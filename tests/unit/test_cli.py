@@ -127,6 +127,14 @@ def test_convert(flow: Flow, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_convert_tells_of_another_clock(
+    flow: Flow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_yaml(tmp_path / "c.yml", {"model": "m.h5", "output_dir": "prj", "clock_mhz": 360.0})
+    assert cli.main(["convert", "--config", str(tmp_path / "c.yml")]) == 0
+    assert "the link is locked to the LHC: 360 MHz is taken as 360.71" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "chosen"),
     [(["--all"], {"lint", "emulate", "cosim", "synth"}), (["--lint", "--synth"], {"lint", "synth"})],
