@@ -80,12 +80,21 @@ def _svhn(kind: str) -> list[Row]:
 
 def _lstm() -> list[Row]:
     folder = CORPUS / "keras_lstm"
-    common = {
-        "weights": str(folder / "KERAS_lstm_model_weights.h5"), "input_type": "fixed<16,6>",
-        "precision": "fixed<16,6>", "clock_mhz": 160.32, "interface": "axis", "hardware": "streamed",
+    weights = {"weights": str(folder / "KERAS_lstm_model_weights.h5")}
+    scanned = {
+        "clock_mhz": 160.32, "interface": "axis", "hardware": "streamed", "plan": {"interval": 20, "lanes": 1},
     }  # fmt: skip
-    scanned = {"plan": {"interval": 20, "lanes": 1}, "links": {"word_bits": 96}}
-    return [Row("scanned", folder / "KERAS_lstm_model.json", {**common, **scanned})]
+    unrolled = {
+        "clock_mhz": 80.16,
+        "interface": "parallel",
+    }  # twenty cells: as wide as the scanned one they take 5 M LUT
+    wide, narrow = ({"input_type": kind, "precision": kind} for kind in ("fixed<16,6>", "fixed<12,6>"))
+    ways = {
+        "scanned": {**wide, **scanned, "links": {"word_bits": 96}},
+        "scanned, fixed<12,6>": {**narrow, **scanned, "links": {"word_bits": 72}},
+        "unrolled, fixed<12,6>": {**narrow, **unrolled},
+    }
+    return [Row(way, folder / "KERAS_lstm_model.json", {**weights, **given}) for way, given in ways.items()]
 
 
 def _multiplexed(clock_mhz: float, parallel_mhz: float, model: Path, **common: Any) -> list[Row]:
