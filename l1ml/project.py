@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l1ml import flow
+from l1ml.checks import kind_of
 from l1ml.config import ProjectConfig, read_yaml
-from l1ml.errors import DataError, nearest
+from l1ml.errors import ConfigError, DataError, nearest
 from l1ml.graph.emulate import Emulator
 from l1ml.graph.program import TensorProgram, loads
 from l1ml.rtl import emulator_only
@@ -50,7 +51,7 @@ def config_from_model(
 def convert(
     model: Any,
     *,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     calibration: Any = None,
@@ -61,7 +62,7 @@ def convert(
 
     Args:
         model: path of a model file (.h5, .keras, .json with ``weights``, .onnx), or a live Keras model.
-        config: options as `config_from_model` gives them.
+        config: options as `config_from_model` gives them, or the path of a file of them.
         output_dir: project folder; may stand in ``config`` instead.
         weights: path of the weights, where ``model`` is architecture only.
         calibration: events for post-training types: path of an event file, an array (events, ...), or with several
@@ -76,7 +77,13 @@ def convert(
     Raises:
         L1mlError: the model, an option or the folder does not allow it; nothing is left half written.
     """
-    chosen = {**(config or {}), **options}
+    given = read_yaml(config) if isinstance(config, str | os.PathLike) else config or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"config must be a mapping or the path of a YAML file, found {kind_of(given)}", where=("config",),
+            fix="config_from_model(model) gives a mapping of every option",
+        )  # fmt: skip
+    chosen = {**given, **options}
     if isinstance(calibration, str | os.PathLike):
         chosen["calibration"], calibration = os.fspath(calibration), None
     for key, value in (("weights", weights), ("output_dir", output_dir)):

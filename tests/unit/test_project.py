@@ -250,3 +250,15 @@ def test_several_inputs_and_outputs_go_by_name(tmp_path: Path) -> None:
         made.predict({"a": a, "c": b})
     with pytest.raises(l1ml.DataError, match="2 inputs"):
         made.predict(a)
+
+
+def test_options_may_be_a_file(tmp_path: Path) -> None:
+    model = files.write_h5(tmp_path / "m.h5", _config(), _weights())
+    (tmp_path / "cfg.yml").write_text("input_type: fixed<8,3>\nclock_mhz: 240.47\n")
+    made = l1ml.convert(model, config=tmp_path / "cfg.yml", output_dir=tmp_path / "p", clock_mhz=320.63)
+    assert (made.config.input_type, made.config.clock_mhz) == ("fixed<8,3>", 320.63)
+    with pytest.raises(l1ml.ConfigError, match="cannot read the file"):
+        l1ml.convert(model, config=str(tmp_path / "none.yml"), output_dir=tmp_path / "q")
+    with pytest.raises(l1ml.ConfigError, match="config must be a mapping or the path"):
+        l1ml.convert(model, config=[("clock_mhz", 200)], output_dir=tmp_path / "q")
+    assert not (tmp_path / "q").exists()
