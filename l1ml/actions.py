@@ -29,6 +29,7 @@ from l1ml.report import plan as plan_report
 from l1ml.report import precision
 from l1ml.report.ranges import RangeStats, range_stats
 from l1ml.report.render import RocInput, write_report
+from l1ml.rtl.project import REPORT
 from l1ml.synth.yosys import synthesize
 from l1ml.validate import budget as budgets
 from l1ml.validate.contract import run_contract, zero_codes
@@ -324,7 +325,10 @@ def _roc(project: Project, sample: EventSample, events: Path) -> RocInput | None
 def _keep(project: Project, verdict: Verdict, junit: Path | None = None) -> Verdict:
     """Write a verdict into ``reports``: a replay under the plain names, others under their kind's."""
     folder = _reports(project)
-    if verdict.kind != "replay":
+    if verdict.kind == "replay":
+        for name in REPORT:  # of an earlier verdict
+            (folder / name).unlink(missing_ok=True)
+    else:
         folder = folder / verdict.kind
         folder.mkdir(exist_ok=True)
     write_reports(verdict, folder, junit)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from l1ml.errors import DataError
 from l1ml.report import precision
 from l1ml.report.facts import Facts, read_facts
 from l1ml.report.markdown import code, number, table, text
 from l1ml.report.ranges import RangeStats, from_manifest
+from l1ml.rtl.project import REPORT
 from l1ml.synth.estimate import ERROR_NOTE
 from l1ml.validate.physics import RocCurve, roc_per_class
 
@@ -42,10 +45,17 @@ class RocInput:
     classes: tuple[str, ...] | None = None
 
     def curves(self) -> tuple[tuple[RocCurve, ...], tuple[RocCurve, ...]]:
-        """Return (reference, emulator) curves; the first empty without a reference."""
+        """Return (reference, emulator) curves; the first empty without a reference.
+
+        Raises:
+            DataError: labels, outputs and reference do not fit together, or a class has no events.
+        """
         emulated = roc_per_class(self.emulated, self.labels, self.classes)
         if self.reference is None:
             return (), emulated
+        shapes = np.shape(self.reference), np.shape(self.emulated)
+        if shapes[0] != shapes[1]:
+            raise DataError(f"the {self.reference_name} gives {shapes[0]}, the emulator {shapes[1]}")
         probable = self.reference_is_probability
         return roc_per_class(self.reference, self.labels, self.classes, probabilities=probable), emulated
 
@@ -64,14 +74,14 @@ def write_report(
         The files written, Markdown first.
 
     Raises:
-        DataError: a file of the project is missing or damaged, or ``roc`` does not fit together.
+        DataError: a file of the project is missing or damaged.  What is wrong with ``roc`` is said in the report.
         ToolError: matplotlib is missing.
     """
     facts = read_facts(project_dir)
     folder = project_dir / "reports"
     folder.mkdir(exist_ok=True)
     groups = _range_groups(facts, activations)
-    curves = roc.curves() if roc is not None else ((), ())
+    curves, lost = _curves(roc)
     plots = _draw(facts, groups, curves, roc, folder)
     lines = _title(facts)
     lines += _verdict(facts)
@@ -81,13 +91,21 @@ def write_report(
     lines += _numbers(groups, plots)
     chosen, drawn = precision.section(project_dir, folder)
     lines += chosen
-    lines += _physics(curves, roc, plots)
+    lines += _physics(curves, roc, plots, lost)
     lines += _provenance(facts)
-    markdown, data = folder / "report.md", folder / "report.json"
+    markdown, data = (folder / name for name in REPORT)
     markdown.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    content = _json(facts, groups, curves, plots)
+    content = _json(facts, groups, curves, plots) | ({"auc_missing": lost} if lost else {})
     data.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return [markdown, data, *plots.values(), *drawn]
+
+
+def _curves(roc: RocInput | None) -> tuple[tuple[tuple[RocCurve, ...], tuple[RocCurve, ...]], str]:
+    """Return the curves, or none of them and why."""
+    try:
+        return ((), ()) if roc is None else roc.curves(), ""
+    except DataError as error:
+        return ((), ()), error.what
 
 
 def _draw(
@@ -111,7 +129,7 @@ def _draw(
         made["resources"] = plots.resources(layers, folder / "resources.png")
     if any(groups.values()):
         made["ranges"] = plots.ranges(groups, folder / "ranges.png")
-    if roc is not None:
+    if roc is not None and curves[1]:
         made["roc"] = plots.roc(curves[0], curves[1], folder / "roc.png", reference=roc.reference_name)
     return made
 
@@ -299,10 +317,15 @@ def _numbers(groups: Mapping[str, Mapping[str, RangeStats]], plots: Mapping[str,
 
 
 def _physics(
-    curves: tuple[Sequence[RocCurve], Sequence[RocCurve]], roc: RocInput | None, plots: Mapping[str, Path]
+    curves: tuple[Sequence[RocCurve], Sequence[RocCurve]],
+    roc: RocInput | None,
+    plots: Mapping[str, Path],
+    lost: str,
 ) -> list[str]:
     if roc is None:
         return []
+    if lost:
+        return ["## Physics", "", f"No ROC curves: {text(lost)}.", ""]
     reference = {curve.name: curve.auc for curve in curves[0]}
     rows = [
         [text(c.name), f"{c.auc:.4f}", f"{reference[c.name]:.4f}", f"{c.auc - reference[c.name]:+.4f}"]

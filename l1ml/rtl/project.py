@@ -19,6 +19,8 @@ MANIFEST = "manifest.json"
 CONFIG = "l1ml.yml"
 NETWORK = "network.json"
 PRECISION = "precision.json"
+REPORT = ("report.md", "report.json")
+"""In ``reports``: what they say of the last replay holds until the next one, or the next conversion."""
 OWNED = ("firmware", "reports", "build", NETWORK, CONFIG, MANIFEST, PRECISION)
 
 
@@ -62,6 +64,8 @@ def write(
             (output_dir / MANIFEST).unlink(missing_ok=True)  # from here on it is not a whole project
             shutil.rmtree(output_dir / "firmware", ignore_errors=True)
             (output_dir / PRECISION).unlink(missing_ok=True)
+            for name in REPORT:
+                (output_dir / "reports" / name).unlink(missing_ok=True)
             for name in (*sorted({Path(p).parts[0] for p in texts}), CONFIG, MANIFEST):
                 (staged / name).replace(output_dir / name)
     except OSError:

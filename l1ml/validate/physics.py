@@ -98,7 +98,7 @@ def roc_per_class(
         probabilities: the outputs have been through softmax already.
 
     Raises:
-        DataError: shapes do not fit, or a class is missing in the labels.
+        DataError: shapes do not fit, a label is no class, or a class is missing in the labels.
     """
     values = np.asarray(outputs, dtype=np.float64)
     truth = np.asarray(labels)
@@ -112,6 +112,12 @@ def roc_per_class(
         names = [f"class {k}" for k in range(values.shape[1])]
     if len(names) != values.shape[1]:
         raise DataError(f"{len(names)} class names for {values.shape[1]} outputs")
+    strange = sorted({int(k) for k in np.unique(truth)} - set(range(values.shape[1])))
+    if strange:
+        raise DataError(
+            f"labels {', '.join(map(str, strange[:5]))} for {values.shape[1]} classes",
+            fix=f"labels count the classes from 0 to {values.shape[1] - 1}",
+        )
     scores = values if probabilities else softmax(values)
     return tuple(roc(scores[:, k], truth == k, name) for k, name in enumerate(names))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,24 @@ def test_without_replay_and_synthesis(project):
     assert "PASS" not in text
     assert "roc.png" not in {path.name for path in written}
     assert json.loads(written[1].read_text())["passed"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": np.zeros(500, dtype=int)}, "500 signal and 0 background events"),
+        ({"labels": np.arange(500) % 9}, "labels 3, 4, 5, 6, 7 for 3 classes"),
+        ({"reference": np.ones((500, 2))}, r"the float model gives (500, 2), the emulator (500, 3)"),
+    ],
+)
+def test_without_roc_where_sample_and_network_do_not_fit(
+    project: Path, change: dict[str, Any], reason: str
+) -> None:
+    written = write_report(project, roc=replace(sample(), **change))
+    assert reason in written[0].read_text().replace("\\", "")
+    assert "AUC" not in written[0].read_text()
+    assert reason in json.loads(written[1].read_text())["auc_missing"]
+    assert "roc.png" not in {path.name for path in written}
 
 
 def test_failed_verdict_is_shown_with_its_place(project):
