@@ -22,6 +22,7 @@ from l1ml import flow, sources, streamed
 from l1ml.cosim.lint import lint
 from l1ml.errors import ConfigError, DataError
 from l1ml.events.sample import EventSample
+from l1ml.events.schema import EMULATED
 from l1ml.events.writer import EventWriter
 from l1ml.links.layout import LinkLayout
 from l1ml.plan.kept import raster_of
@@ -90,7 +91,7 @@ def _time_emulator(project: Project) -> dict[str, Any]:
 
 
 def emulate(project: Project, events: Path, output: Path) -> dict[str, Any]:
-    """Write the emulator's outputs for every event of a file into another, as its golden values.
+    """Write the emulator's outputs for every event of a file into another, under ``emulated``.
 
     Raises:
         DataError: a file cannot be read or written, or an input is missing or has values off its type.
@@ -114,7 +115,11 @@ def emulate(project: Project, events: Path, output: Path) -> dict[str, Any]:
 
     types = {port.name: port.quantizer.type for port in project.program.inputs}
     with EventWriter(
-        output, types=types, dtype="float64", attributes={"digest": project.program.digest}
+        output,
+        types=types,
+        dtype="float64",
+        answers=EMULATED,
+        attributes={"digest": project.program.digest},
     ) as writer:
         for sample in answered():
             writer.append(sample)

@@ -138,6 +138,12 @@ def _convert(args: argparse.Namespace) -> int:
     facts, target, estimate = made.manifest, made.manifest["target"], made.manifest["estimate"]
     modules = f"{facts['top_module']} around {facts['core_module']}"
     _say(args, f"{made.root}: {modules}, {target['part']} at {target['clock_mhz']} MHz")
+    for port in facts.get("outputs", ()):
+        if port.get("softmax"):
+            _say(
+                args,
+                f"  note     {port['name']} gives logits: the softmax at the end of the model is left out",
+            )
     if target["clock_mhz"] != config.clock_mhz:
         text = f"the link is locked to the LHC: {config.clock_mhz:g} MHz is taken as {target['clock_mhz']:g}"
         _say(args, f"  note     {text}")

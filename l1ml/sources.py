@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l1ml.errors import DataError, nearest
+from l1ml.errors import DataError
 from l1ml.events.hdf5 import EventFile, open_events
 from l1ml.events.sample import EventSample, consecutive
 from l1ml.types.fixed import Overflow, Rounding
@@ -71,6 +71,7 @@ def samples(project: Project, events: Any) -> Iterator[EventSample]:
         golden = _golden_names(project, file)
         for sample in file.chunks(EVENTS_PER_CHUNK):
             inputs = _inputs(project, sample.inputs, Path(events))
+            _refuse_probabilities(project, sample, golden, Path(events))
             yield replace(
                 sample, inputs=inputs, golden={new: sample.golden[old] for old, new in golden.items()}
             )
@@ -110,9 +111,31 @@ def _inputs(project: Project, given: Mapping[str, Any], path: Path) -> dict[str,
     lost = [port.name for port in ports if port.name not in given]
     if lost:
         raise DataError(
-            f"there is no input {lost[0]!r}", where=(str(path), "inputs"), fix=nearest(lost[0], given)
+            f"the network reads {', '.join(lost)}; the file has {', '.join(sorted(given)) or 'no inputs'}",
+            where=(str(path), "inputs"),
+            fix=f"store it as inputs/{lost[0]}",
         )
     return {port.name: given[port.name] for port in ports}
+
+
+def _refuse_probabilities(
+    project: Project, sample: EventSample, golden: Mapping[str, str], path: Path
+) -> None:
+    """Refuse golden answers from behind a softmax that the block leaves out."""
+    kinds = {name: project.program.type_of(tensor) for name, tensor in project.program.outputs}
+    left_out = {port["name"] for port in project.manifest["outputs"] if port.get("softmax")}
+    for stored, output in golden.items():
+        values = np.asarray(sample.golden[stored], dtype=np.float64)
+        if output not in left_out or not values.size or values.ndim < 2:
+            continue
+        frac = kinds[output].frac
+        on_grid = values.shape[1:] == frac.shape and bool((np.ldexp(values, frac) % 1 == 0).all())
+        if not on_grid and (values >= 0).all() and np.allclose(values.sum(axis=-1), 1.0, atol=1e-3):
+            raise DataError(
+                f"these are probabilities, and the block gives logits: the softmax behind {output} is left out",
+                where=(str(path), f"golden/{stored}"),
+                fix=f"store what the framework gives in front of its softmax, as golden/{LOGITS}",
+            )
 
 
 def _golden_names(project: Project, file: EventFile) -> dict[str, str]:

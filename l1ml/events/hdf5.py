@@ -235,7 +235,11 @@ class EventFile:
         number = scale.get("number")
         if number is None or not math.isfinite(number) or number <= 0:
             found = scale.get("text", number if number is not None else scale.get("other", "a list"))
-            self._fail(f"attribute scale must be a positive number, found {found!r:.40}", path)
+            self._fail(
+                f"attribute scale must be a positive number, found {found!r:.40}",
+                path,
+                "give what a stored count is worth, 2**-8 for bytes that mean x/256; or delete it, if it is 1",
+            )
         units = self._text(dataset, path, "units") or ""
         return Column(name, path, tuple(dataset["shape"][1:]), kind, float(number), units)
 

@@ -7,6 +7,7 @@ An event file is HDF5 with the root attribute ``l1ml_schema`` and
     bx                     uint16 (events,), 0..3563                              optional
     orbit                  uint32 or uint64 (events,)                             optional
     golden/<output>        the framework's own outputs (events, *shape)           optional
+    emulated/<output>      what `l1ml emulate` found; nothing is compared with it  optional
     label                  whole numbers (events,); attribute classes             optional
 
 ``type`` is ``fixed<W,I>`` or ``ufixed<W,I>``: every value must lie on its grid and in its range.
@@ -28,6 +29,7 @@ SCHEMA_FAMILY = "l1ml-events/"
 X = "x"
 INPUTS = "inputs"
 GOLDEN = "golden"
+EMULATED = "emulated"
 MAX_ELEMENTS = 1 << 22
 """Elements of one event."""
 MAX_CHUNK_BYTES = 1 << 28

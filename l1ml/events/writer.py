@@ -99,6 +99,7 @@ class EventWriter:
         units: by input name.
         classes: names of the classes of ``label``.
         dtype: how inputs and golden are stored; values that it cannot hold exactly are refused.
+        answers: group for the outputs, which samples carry as golden.
         attributes: further attributes of the file: text and numbers.
 
     Raises:
@@ -113,12 +114,14 @@ class EventWriter:
         units: Mapping[str, str] | None = None,
         classes: Sequence[str] = (),
         dtype: str = "float32",
+        answers: str = GOLDEN,
         attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
         self.path = Path(path)
         self._types, self._units = dict(types or {}), dict(units or {})
         self._classes, self._dtype = tuple(classes), np.dtype(dtype)
         self._attributes = dict(attributes or {})
+        self._answers = answers
         self._names: frozenset[str] | None = None
         self.events = 0
         try:
@@ -225,7 +228,7 @@ class EventWriter:
             check_values(values, self._types.get(name), first=self.events, where=(str(self.path), path))
             columns[path] = self._stored(path, values)
         for name, values in sample.golden.items():
-            path = f"{GOLDEN}/{name}"
+            path = f"{self._answers}/{name}"
             columns[path] = self._stored(path, values)
         columns["bx"] = sample.bx.astype(np.uint16)
         columns["orbit"] = sample.orbit.astype(np.uint64)

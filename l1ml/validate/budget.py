@@ -7,6 +7,7 @@ A budget is a YAML file of upper limits, each optional, at least one::
     interval:  {cycles: 9}
     resources: {lut: 20000, ff: 10000, dsp: 0, bram: 0}
     mismatches: 0
+    golden: required        # the replay must have had the framework's answers to compare with
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from l1ml.errors import ConfigError, nearest
 from l1ml.validate.subject import facts_of
 from l1ml.validate.verdict import Check, Verdict
 
+REQUIRED = "required"
 _UNITS = {
     "cycles": "clocks", "ns": "ns", "bx": "BX", "last_cycles": "clocks", "last_ns": "ns", "tail_cycles": "clocks",
     "tail_ns": "ns", "lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "BRAM",
@@ -40,11 +42,13 @@ class Budget:
     Args:
         limits: by (group, key), for example ``("latency", "ns")``.
         mismatches: most mismatching values of the last replay; None does not ask for a replay.
+        golden: whether that must have compared the emulator with the framework's answers.
         source: where it was read from, for messages.
     """
 
     limits: Mapping[tuple[str, str], float]
     mismatches: int | None = None
+    golden: bool = False
     source: str = "budget"
 
     @classmethod
@@ -56,12 +60,16 @@ class Budget:
         """
         problems: list[str] = []
         limits: dict[tuple[str, str], float] = {}
-        mismatches = None
+        mismatches, golden = None, False
         for group, content in data.items():
             if group == "mismatches":
                 mismatches = _limit(content, "mismatches", problems)
+            elif group == "golden":
+                golden = content == REQUIRED
+                if not golden:
+                    problems.append(f"golden must be {REQUIRED}, or left out, found {str(content)[:60]!r}")
             elif group not in _KEYS:
-                problems.append(_unknown(str(group), [*_KEYS, "mismatches"]))
+                problems.append(_unknown(str(group), [*_KEYS, "mismatches", "golden"]))
             elif not isinstance(content, Mapping):
                 allowed = " or ".join(_KEYS[group])
                 problems.append(f"{group} must be a mapping with {allowed}, found {str(content)[:60]!r}")
@@ -73,12 +81,12 @@ class Budget:
                     limit = _limit(value, f"{group}.{key}", problems)
                     if limit is not None:
                         limits[group, key] = limit
-        if not problems and not limits and mismatches is None:
+        if not problems and not limits and mismatches is None and not golden:
             problems.append("a budget without a limit: nothing could fail")
         if problems:
             several = "\n".join(["the budget is wrong:", *(f"  - {problem}" for problem in problems)])
             raise ConfigError(problems[0] if len(problems) == 1 else several, where=(source,))
-        return cls(limits, None if mismatches is None else int(mismatches), source)
+        return cls(limits, None if mismatches is None else int(mismatches), golden, source)
 
 
 def _unknown(key: str, known: Sequence[str], prefix: str = "") -> str:
@@ -136,6 +144,8 @@ def gate(
         checks.append(Check(f"{group}_{key}", bool(found <= limit), words, "budget"))
     if budget.mismatches is not None:
         checks += _replay_checks(manifest, verdict, budget.mismatches)
+    if budget.golden:
+        checks.append(_golden_check(manifest, verdict))
     judged = Verdict(kind="gate", checks=tuple(checks), **subject)
     if verdict is None or verdict.subject.get("digest") != manifest["digest"]:
         return judged
@@ -155,6 +165,17 @@ def _headroom(found: float, limit: float) -> str:
 
 def _measured(verdict: Verdict) -> dict[str, Any]:
     return {k: v for k, v in verdict.latency.items() if k.startswith("measured_")}
+
+
+def _golden_check(manifest: Mapping[str, Any], verdict: Verdict | None) -> Check:
+    """Return whether the last replay of this RTL had the framework's answers."""
+    ours = verdict is not None and verdict.subject.get("digest") == manifest["digest"]
+    comparisons = verdict.comparisons if verdict is not None and ours else ()
+    found = [int(c["events"]) for c in comparisons if str(c.get("name")).startswith("emulator")]
+    if not any(found):
+        words = "no replay of this RTL compared the emulator with the framework: replay events with golden/<output>"
+        return Check("golden_compared", False, words, "budget")
+    return Check("golden_compared", True, f"{min(found):,} events were compared with the framework", "budget")
 
 
 def _replay_checks(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> list[Check]:

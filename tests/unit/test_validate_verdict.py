@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,21 @@ def test_mismatches_may_be_allowed_but_no_other_failure(manifest: dict[str, Any]
     assert gate(manifest, replayed(manifest, 3), budget(mismatches=3)).passed
     late = Verdict("replay", (Check("constant_latency", False, "x"),), subject=facts_of(manifest)["subject"])
     assert "replay_checks" in [c.name for c in gate(manifest, late, budget(mismatches=3)).failed_checks]
+
+
+def test_a_budget_may_ask_for_the_frameworks_answers(manifest: dict[str, Any]) -> None:
+    asked = budget(golden="required")
+    seen = replayed(manifest)
+    answers = compare("emulator against golden", np.zeros((70, 1), dtype=np.int64), np.zeros((70, 1)), FIELDS)
+    known = replace(seen, comparisons=(*seen.comparisons, answers.to_dict()))
+    assert gate(manifest, known, asked).passed
+    assert "70 events were compared with the framework" in str(gate(manifest, known, asked))
+    for without in (None, seen):
+        assert [c.name for c in gate(manifest, without, asked).failed_checks] == ["golden_compared"]
+    other = {**manifest, "digest": {"network": "a" * 64, "rtl": "c" * 64}}
+    assert not gate(other, known, asked).passed
+    with pytest.raises(ConfigError, match="golden must be required, or left out"):
+        budget(golden=True)
 
 
 def test_all_mistakes_of_a_budget_are_named_at_once(tmp_path: Path) -> None:
