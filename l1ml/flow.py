@@ -19,7 +19,7 @@ from l1ml import frontends, planned, preprocess, streamed
 from l1ml.calibration import calibrate, suggest
 from l1ml.config import ProjectConfig, default_mapping
 from l1ml.dataflow.program import Dataflow
-from l1ml.errors import ConfigError, ModelError, TimingError
+from l1ml.errors import ConfigError, DataError, ModelError, TimingError
 from l1ml.graph import build
 from l1ml.graph.model import Model, Softmax
 from l1ml.graph.program import TensorProgram
@@ -276,6 +276,12 @@ def make_config(source: Any, weights: str | os.PathLike[str] | None = None, **op
     if weights is not None:
         mapping["weights"] = os.fspath(weights)
     config = ProjectConfig.from_mapping(mapping)
+    if config.interface != "auto":
+        spec.load(config.interface)
+    family_of(config.part)
+    for key, file in (("events", config.events), ("calibration", config.calibration)):
+        if file is not None and not Path(file).is_file():
+            raise DataError("there is no such file", where=(key, file), fix="correct the path, or leave it out")
     model = frontends.read_model(source, weights=config.weights)
     if config.input_type is None:
         own = {i.name: build.own_quantizer(model, i) for i in model.inputs}

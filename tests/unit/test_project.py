@@ -262,3 +262,19 @@ def test_options_may_be_a_file(tmp_path: Path) -> None:
     with pytest.raises(l1ml.ConfigError, match="config must be a mapping or the path"):
         l1ml.convert(model, config=[("clock_mhz", 200)], output_dir=tmp_path / "q")
     assert not (tmp_path / "q").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"interface": "empp"}, "empp"),
+        ({"part": "foo"}, "foo"),
+        ({"events": "missing.h5"}, "there is no such file"),
+        ({"calibration": "missing.h5"}, "there is no such file"),
+    ],
+)
+def test_what_cannot_be_converted_is_no_configuration(
+    model: Path, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(l1ml.L1mlError, match=text):
+        l1ml.config_from_model(model, **options)
