@@ -39,7 +39,7 @@ from l1ml.validate.render import write_reports
 from l1ml.validate.replay import LinkSimulation, flat, replay
 from l1ml.validate.selftest import run_selftest
 from l1ml.validate.streamed_selftest import run_streamed_selftest
-from l1ml.validate.verdict import Verdict, read_verdict
+from l1ml.validate.verdict import Verdict, read_verdict, write_text
 
 if TYPE_CHECKING:
     from l1ml.project import Project
@@ -353,9 +353,7 @@ def _builds(project: Project, name: str) -> Path:
 
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:
-    fresh = file.with_suffix(".tmp")
-    fresh.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(file)
+    write_text(file, json.dumps(data, indent=1) + "\n")
 
 
 def _bar(title: str, total: int | None = None) -> Any:

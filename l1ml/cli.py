@@ -106,10 +106,18 @@ def _config(args: argparse.Namespace) -> int:
     write_yaml(args.output, mapping)
     _say(args, f"{args.output} holds every option; edit it, then run: l1ml convert --config {args.output}")
     if mapping["precision"] is not None and "precision" not in given:
-        how = "from the ranges of the calibration events" if mapping["calibration"] else "fixed<16,6>, a guess"
-        _say(args, f"  note     the model has no quantizers of its own everywhere: types under precision are {how}")
+        how = (
+            "from the ranges of the calibration events" if mapping["calibration"] else "fixed<16,6>, a guess"
+        )
+        _say(
+            args,
+            f"  note     the model has no quantizers of its own everywhere: types under precision are {how}",
+        )
         if not mapping["calibration"]:
-            _say(args, "           edit them, or give --calibration EVENTS: they are then wide enough for these")
+            _say(
+                args,
+                "           edit them, or give --calibration EVENTS: they are then wide enough for these",
+            )
     return PASSED
 
 

@@ -138,7 +138,7 @@ class ProjectConfig:
             raise ConfigError(
                 checks.one_or_all(problems),
                 where=where,
-                fix="`l1ml config --help` names every option and its default",
+                fix="`l1ml config` writes a file with every option and its default",
             )
         return cls(**values)
 

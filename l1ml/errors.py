@@ -68,3 +68,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed are {', '.join(known)}"
+
+
+def install_hint(extra: str) -> str:
+    """Return how the packages of an extra are installed, for the fix of a message."""
+    return f"in the folder of l1ml's sources: pip install '.[{extra}]'"

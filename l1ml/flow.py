@@ -281,7 +281,9 @@ def make_config(source: Any, weights: str | os.PathLike[str] | None = None, **op
     family_of(config.part)
     for key, file in (("events", config.events), ("calibration", config.calibration)):
         if file is not None and not Path(file).is_file():
-            raise DataError("there is no such file", where=(key, file), fix="correct the path, or leave it out")
+            raise DataError(
+                "there is no such file", where=(key, file), fix="correct the path, or leave it out"
+            )
     model = frontends.read_model(source, weights=config.weights)
     if config.input_type is None:
         own = {i.name: build.own_quantizer(model, i) for i in model.inputs}

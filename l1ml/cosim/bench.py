@@ -22,7 +22,7 @@ import numpy as np
 from l1ml import assets
 from l1ml.cosim import simulators
 from l1ml.cosim.build import new_folder
-from l1ml.errors import ToolError
+from l1ml.errors import ToolError, install_hint
 from l1ml.types.arrays import IntArray
 
 BENCH = "contract_bench"
@@ -111,7 +111,7 @@ def _runner() -> Any:
     try:
         from cocotb_tools.runner import get_runner
     except ImportError as error:
-        raise ToolError(f"cocotb is not installed ({error})", fix="pip install 'l1ml[sim]'") from None
+        raise ToolError(f"cocotb is not installed ({error})", fix=install_hint("sim")) from None
     runner = get_runner("verilator")
     runner.log.setLevel(logging.WARNING)
     return runner

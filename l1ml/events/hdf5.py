@@ -311,7 +311,10 @@ class EventFile:
         if "truncated" in reason:
             self._fail("the file is cut off before its end", fix="copy or make it again")
         if "signature not found" in reason:
-            self._fail("not an HDF5 file", fix="event files are HDF5; see the schema")
+            self._fail(
+                "not an HDF5 file",
+                fix='event files are HDF5: "Your own events" in the README says what they hold',
+            )
         self._fail(f"not a usable HDF5 file: {reason}", fix=_AGAIN)
 
     def _fail(self, what: str, path: str | None = None, fix: str | None = None) -> NoReturn:

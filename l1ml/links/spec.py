@@ -275,6 +275,6 @@ def check_options(spec: InterfaceSpec, options: Mapping[str, Any]) -> dict[str, 
         raise ConfigError(
             f"options of interface {spec.name}: " + "; ".join(problems),
             where=("links",),
-            fix="see the README of the link",
+            fix=f"interfaces/{spec.name}/README.md has all options and an example",
         )
     return chosen

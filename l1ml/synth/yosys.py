@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from l1ml.errors import DataError, ToolError
+from l1ml.errors import DataError, ToolError, install_hint
 from l1ml.synth import yosys_child
 from l1ml.synth.result import SynthesisResult
 
@@ -94,7 +94,7 @@ def synthesize(
     if cached is not None:
         return cached
     if importlib.util.find_spec("pyosys") is None:
-        raise ToolError("synthesis needs Yosys (pyosys)", fix="pip install 'l1ml[synth]'")
+        raise ToolError("synthesis needs Yosys (pyosys)", fix=install_hint("synth"))
     build_dir.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=build_dir, prefix=".run-") as scratch:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from l1ml.errors import ConfigError, ToolError, nearest
+from l1ml.errors import ConfigError, ToolError, install_hint, nearest
 from l1ml.frontends import files
 from l1ml.types.arrays import RealArray
 
@@ -169,7 +169,7 @@ def _read(folder: Path, framework: str, interpreter: str, log: str, extra: str) 
         raise ToolError(
             f"{framework} is not installed there: {str(answer['missing']).splitlines()[0][:300]}",
             where=(interpreter,),
-            fix=f"pip install 'l1ml[{extra}]' into an environment, and name it: --python VENV/bin/python",
+            fix=f"{install_hint(extra)} into an environment, and name it: --python VENV/bin/python",
         )
     if "error" in answer:
         raise ToolError(

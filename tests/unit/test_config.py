@@ -93,7 +93,10 @@ def test_all_problems_at_once() -> None:
     assert lines[4] == "  - layers.fc1: unknown key 'wieght': did you mean weight? allowed are " + ", ".join(
         sorted(LAYER_KEYS)
     )
-    assert lines[5:] == ["  in  cfg.yml", "  fix `l1ml config --help` names every option and its default"]
+    assert lines[5:] == [
+        "  in  cfg.yml",
+        "  fix `l1ml config` writes a file with every option and its default",
+    ]
 
 
 @pytest.mark.parametrize(

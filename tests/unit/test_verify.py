@@ -84,7 +84,7 @@ def test_a_missing_framework_says_which_extra_installs_it(tmp_path: Path, model:
         with pytest.raises(ToolError) as error:
             child.run(framework, file, None, [np.zeros((1, 2))], python=python)
         assert error.value.fix is not None
-        assert f"l1ml[{extra}]" in error.value.fix
+        assert f".[{extra}]" in error.value.fix
         assert f"\n{extra} = [" in extras
 
 
