@@ -30,6 +30,7 @@ from l1ml.links.layout import LinkLayout
 from l1ml.links.resolve import Element, resolve
 from l1ml.lowering.lower import lower
 from l1ml.plan.price import listed
+from l1ml.plan.reach import reach
 from l1ml.plan.registers import longest
 from l1ml.rtl import cells, emulator_only, engines, manifest, project, reload, streamed_manifest, wrapper
 from l1ml.rtl.systemverilog import Core, LinkFacts, print_core, print_package
@@ -161,11 +162,14 @@ def _streamed(
     timed = block.plan.timed
     memories = reload.address_map(timed.network)
     described = planned.describe(block)
+    read = reach(timed)
     layout = spacing.guarded(
         block.layout,
         interval=timed.interval,
         grid=streamed_manifest.grid_cycles(described),
         last_cycles=block.latency.last_cycles,
+        committed=read.committed,
+        needed=read.needed,
     )
     layout = layout if memories is None else reload.behind(layout, memories)
     core = Core(f"{config.name}_core", (), program.digest)

@@ -101,6 +101,10 @@ class LinkLayout:
         grid_cycles: clocks of which events in flight must start whole multiples apart; 1 where they need not.
         clear_cycles: clocks after the start of an event from which on any start will do; the wrapper drops an event
             that starts before, off the grid.  0 where the link cannot bring one.
+        committed_word: word of a frame with which an event can no longer come to nothing: an engine has all that it
+            reads of it.  What is cut before is in nobody's way.
+        needed_word: the last word that the outputs wait for, where the wrapper must see to it that it came: an engine
+            has a whole event before.  0 where it need not.
     """
 
     interface: str
@@ -125,6 +129,8 @@ class LinkLayout:
     beat_fields: int = 0
     grid_cycles: int = 1
     clear_cycles: int = 0
+    committed_word: int = 0
+    needed_word: int = 0
 
     @property
     def last_word_needed(self) -> int:

@@ -2,8 +2,9 @@
 """Events that a streamed block cannot take at their clock: the wrapper refuses them and says so.
 
 Engines rely on the clocks between two events.  A link may break that: packets of AXI4-Stream follow each other at
-once although the block needs longer, and a shared recurrent cell keeps its latency only for events whole multiples of
-``grid_cycles`` apart.  Such an event would harm others, so it is dropped as a broken frame is.
+once although the block needs longer; a frame is cut short when an engine already has all that the network reads of it,
+and the next begins; a shared recurrent cell keeps its latency only for events whole multiples of ``grid_cycles`` apart.
+Such an event would harm others, so it is dropped as a broken frame is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ CELL = "l1ml_admit"
 """Cell of the library that refuses them."""
 
 
-def guarded(layout: LinkLayout, *, interval: int, grid: int, last_cycles: int) -> LinkLayout:
+def guarded(
+    layout: LinkLayout, *, interval: int, grid: int, last_cycles: int, committed: int = 0, needed: int = 0
+) -> LinkLayout:
     """Return the link with a check of the clocks between events, where it can bring events that the core cannot take.
 
     Args:
@@ -29,13 +32,23 @@ def guarded(layout: LinkLayout, *, interval: int, grid: int, last_cycles: int) -
         grid: clocks of which events in flight start whole multiples apart; 1 where they need not.
         last_cycles: clocks from the first input word of an event to its last output word: no event is in the block
             so many clocks after the start of the last one.
+        committed: of an event that is read in beats: the first with which some engine has all that it reads.
+        needed: the last one that the outputs wait for.
     """
+    word = layout.last_word_needed
+    if layout.beat_count:
+        word, last = ((beat + 1) * layout.beat_words - 1 for beat in (committed, needed))
+        layout = layout if word >= last else replace(layout, needed_word=last)
+    guard = replace(layout, committed_word=word)
     if grid > 1:
         text = f"an event did not start a multiple of {grid} clocks after one in flight; it is dropped"
-        return _with_error(replace(layout, grid_cycles=grid, clear_cycles=last_cycles), OFF_GRID, text)
-    if interval > layout.last_word_needed + 1:
+        clear = max(
+            last_cycles, interval, grid
+        )  # a shared cell rests until its interval is over, though empty
+        return _with_error(replace(guard, grid_cycles=grid, clear_cycles=clear), OFF_GRID, text)
+    if interval > word + 1:
         text = f"an event came less than {interval} clocks after the one before; it is dropped"
-        return _with_error(replace(layout, clear_cycles=interval), TOO_SOON, text)
+        return _with_error(replace(guard, clear_cycles=interval), TOO_SOON, text)
     return layout
 
 

@@ -28,6 +28,7 @@ _LINK = {
     "frame_words": int, "words_out": int, "link_cycles": int, "n_links_in": int, "n_links_out": int,
     "in_fields": [_FIELD], "out_fields": [_FIELD], "emit_cycles": int, "reset_active_low": bool,
     "beat_count": int, "beat_words": int, "beat_fields": int, "grid_cycles": int, "clear_cycles": int,
+    "committed_word": int, "needed_word": int,
     "ports": [{"name": str, "direction": str, "width": int, "role": str}],
     "errors": [{"name": str, "bit": int, "text": str, "drops_event": bool}],
 }  # fmt: skip

@@ -196,5 +196,7 @@ def test_a_link_that_can_bring_no_such_event_has_nothing_of_the_check(interface:
     assert "admit" not in render_wrapper(free, **names)
     assert CELL not in {path.stem for path in library_cells(free)}
     checked = guarded(layout, interval=99, grid=99, last_cycles=40)
+    assert checked.clear_cycles == 99  # an empty cell rests all the same until its interval is over
+    assert guarded(layout, interval=33, grid=33, last_cycles=40).clear_cycles == 40
     assert CELL in render_wrapper(checked, **names)
     assert CELL in {path.stem for path in library_cells(checked)}

@@ -34,6 +34,7 @@ def manifest() -> dict[str, Any]:
             "out_word_bits": 64, "frame_words": 9, "words_out": 1, "link_cycles": 9, "n_links_in": 1,
             "n_links_out": 1, "in_fields": [], "out_fields": [], "emit_cycles": 1, "reset_active_low": False,
             "beat_count": 0, "beat_words": 0, "beat_fields": 0, "grid_cycles": 1, "clear_cycles": 0,
+            "committed_word": 0, "needed_word": 0,
             "ports": [], "errors": [],
         },
         "digest": {"network": "ab" * 32, "rtl": "cd" * 32},

@@ -22,6 +22,10 @@ module l1ml_align #(
   output logic      [Width-1:0] data_o
 );
 
+  if (Offset == 0 || Depth == 0 || Width == 0) begin : gen_check
+    $error("l1ml_align: Offset, Depth and Width must be at least 1");
+  end
+
   localparam int unsigned PlaceBits = (Depth > 1) ? $clog2(Depth) : 1;
   localparam logic [PlaceBits-1:0] Top = PlaceBits'(Depth - 1);
 

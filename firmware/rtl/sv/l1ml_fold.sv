@@ -158,6 +158,12 @@ module l1ml_fold #(
     always_ff @(posedge clk_i) inputs_q <= take ? given : inputs_q >> (PerClock * InputBits);
   end
 
+  // Operands of the multipliers, which share 3x.
+  logic [PerClock*(InputBits+2)-1:0] slice_triples;
+  logic [PerClock*InputBits-1:0] x;
+  logic [PerClock*(InputBits+2)-1:0] triples;
+  logic [WordBits-1:0] w;
+
   if (Reloadable) begin : gen_banks
 
     logic swap_q; // the next event begins with the other bank
@@ -283,12 +289,6 @@ module l1ml_fold #(
     );
 
   end
-
-  // Operands of the multipliers, which share 3x.
-  logic [PerClock*(InputBits+2)-1:0] slice_triples;
-  logic [PerClock*InputBits-1:0] x;
-  logic [PerClock*(InputBits+2)-1:0] triples;
-  logic [WordBits-1:0] w;
 
   assign slice = inputs_q[PerClock*InputBits-1:0];
 

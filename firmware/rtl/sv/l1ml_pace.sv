@@ -23,6 +23,10 @@ module l1ml_pace #(
   output logic      [Width-1:0] data_o
 );
 
+  if (Spacing < 2 || Depth == 0 || Width == 0) begin : gen_check
+    $error("l1ml_pace: Spacing must be at least 2, Depth and Width at least 1");
+  end
+
   localparam int unsigned PlaceBits = (Depth > 1) ? $clog2(Depth) : 1;
   localparam int unsigned CountBits = $clog2(Depth + 1);
   localparam int unsigned WaitBits  = $clog2(Spacing);

@@ -46,6 +46,16 @@ module l1ml_window #(
   output logic [KernelRows*RegionColumns*PixelBits-1:0] data_o
 );
 
+  if (Lanes == 0 || (Lanes > 1 && Lanes % StrideColumns != 0)) begin : gen_check_lanes
+    $error("l1ml_window: Lanes must be 1 or a multiple of StrideColumns");
+  end
+  if (PadTop > int'((KernelRows - 1) * DilationRows) ||
+      PadBottom > int'((KernelRows - 1) * DilationRows) ||
+      PadLeft > int'((KernelColumns - 1) * DilationColumns) ||
+      PadRight > int'((KernelColumns - 1) * DilationColumns)) begin : gen_check_padding
+    $error("l1ml_window: padding is more than the window reaches");
+  end
+
   localparam int unsigned BeatBits = Lanes * PixelBits;
   localparam int unsigned RowBeats = (Columns + Lanes - 1) / Lanes;
   localparam int unsigned Beats = Rows * RowBeats;

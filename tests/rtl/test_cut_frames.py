@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames cut after any of their words, the next one right behind, in networks that do not read all pixels.
+
+An engine further on may have a whole event when its frame is cut.  Then the next event, which comes too soon after
+it, is dropped with its error bit; every other one is exact and in time.  The event that was cut comes only if all that
+the network reads of it came.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from small_project import Small
+from streamed_maker import Maker
+
+from l1ml.graph import model
+from l1ml.graph.layers import shape as layers
+from l1ml.links.spacing import TOO_SOON
+from l1ml.links.spec import Role
+from l1ml.links.words import decode, encode
+from l1ml.validate.replay import LinkSimulation
+
+pytestmark = pytest.mark.sim
+
+EVENTS, CUT = 8, 3
+
+
+def _crop(m: Maker, name: str, first: tuple[int, int], end: tuple[int, int]) -> str:
+    m.add(layers.slice_(name, "x", (10, 6, 1), (*first, None), (*end, None), (None,) * 3))
+    return m.last
+
+
+def _joined() -> model.Model:
+    """One branch has all of its part early and makes more of it, the other reads the last rows."""
+    m = Maker(10, 6, 1, seed=3)
+    _crop(m, "top", (0, 0), (4, 3))
+    m.add(layers.upsample("up", m.last, (4, 3, 1), (2, 2)))
+    early = m.last
+    m.add(model.Merge("add", (early, _crop(m, "rest", (2, 0), (10, 6))), "add"))
+    m.act()
+    m.add(model.GlobalPool("global", (m.last,), "sum"))
+    m.dense(1, 2)
+    return m.done()
+
+
+def _padded() -> model.Model:
+    """The window behind the crop has flush clocks left when the crop is through."""
+    m = Maker(10, 6, 1, seed=3)
+    _crop(m, "top", (0, 0), (6, 4))
+    m.conv((3, 3), 1, 2, pad=1)
+    m.act()
+    m.add(model.GlobalPool("global", (m.last,), "sum"))
+    m.dense(2, 2)
+    return m.done()
+
+
+@pytest.mark.parametrize(
+    ("make", "interface", "committed", "needed"),
+    [(_joined, "axis", 20, 59), (_padded, "axis", 33, 33), (_joined, "emp", 20, 59)],
+)
+def test_cut_after_any_word(
+    make: Callable[[], model.Model], interface: str, committed: int, needed: int, tmp_path: Path
+) -> None:
+    made = Small(
+        tmp_path / "p", interface, events=EVENTS, net=make(), input_type="fixed<5,2>", clock_mhz=240.47,
+        hardware="streamed", plan={"lanes": 1},
+    )  # fmt: skip
+    link = LinkSimulation(made.manifest, made.root, tmp_path / "b", fast="-O0")
+    layout, latency = link.layout, made.manifest["latency"]["cycles"]
+    assert layout.committed_word == committed
+    sent = encode(layout, made.codes, tail_cycles=2 * latency + 50)
+    first, last = sent.first_word_cycle, layout.column("in", Role.LAST)
+    refused = set()
+    for words in range(1, layout.last_word_needed + 1):
+        rows = np.concatenate(
+            [sent.rows[: first[CUT]], sent.rows[first[CUT] : first[CUT] + words], sent.rows[first[CUT + 1] :]]
+        )
+        rows[first[CUT] + words - 1, last] = 1
+        begin = first - np.where(np.arange(EVENTS) > CUT, first[CUT + 1] - first[CUT] - words, 0)
+        found = decode(layout, link.harness.run(rows, seed=3))
+        lost = {CUT} | ({CUT + 1} if TOO_SOON in found.errors else set())
+        if TOO_SOON in found.errors:
+            refused.add(words)
+        due = {int(clock) + latency: event for event, clock in enumerate(begin)}
+        came = [due[int(clock)] for clock in found.first_word_cycle]  # none at any other clock
+        assert set(range(EVENTS)) - lost <= set(came), words
+        assert np.array_equal(found.codes, made.expected[came]), words
+        assert found.ok.all() and not found.stray_words
+        assert CUT + 1 not in came or CUT + 1 not in lost
+        assert (CUT in came) == (words > needed), words
+    assert refused == set(range(committed + 1, layout.last_word_needed + 1))
