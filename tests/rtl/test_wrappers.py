@@ -30,6 +30,7 @@ from l1ml.types.timing import Clock
 
 LATENCY = 3
 WIDE = [Element(f"x[{k}]", 14, True) for k in range(16)]
+DEEP = [Element(f"x[{k}]", 14, True) for k in range(28)]
 MIXED = [
     Element("a[0]", 1, False),
     Element("b[0,0]", 62, True),
@@ -39,6 +40,7 @@ MIXED = [
 CASES = {
     "emp": ("emp", WIDE, 1, {}),
     "emp_two": ("emp", WIDE, 1, {"links_in": 2, "links_out": 2}),
+    "emp_deep": ("emp", DEEP, 1, {"links_in": 2, "links_out": 2}),
     "emp_three": ("emp", WIDE, 1, {"links_in": 3}),
     "emp_gap": ("emp", MIXED, 6, {"words_out": 9, "interpacket_gap": 10}),
     "emp_own": ("emp", WIDE[:2], 1, {"fields": {
@@ -167,7 +169,7 @@ def test_verilator_has_no_warning(case, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="pyosys is not installed")
-@pytest.mark.parametrize("case", ["emp_two", "axis", "parallel"])
+@pytest.mark.parametrize("case", ["emp_two", "emp_deep", "axis", "parallel"])
 def test_yosys_reads_it(case, tmp_path):
     files = write(case, tmp_path)
     reads = "".join(f"read_verilog -sv {'' if n == 0 else '-defer '}{file}\n" for n, file in enumerate(files))
@@ -324,7 +326,7 @@ def test_events_at_clocks_that_the_core_cannot_take_are_dropped(case, models):
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_gap", "axis"])
+@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_deep", "emp_gap", "axis"])
 def test_reset_in_a_frame_waits_for_the_next_one(case, models):
     layout, model = models(case)
     codes = random_codes(layout, 20)
@@ -497,19 +499,19 @@ def replay(layout: LinkLayout, model: Harness, kinds: list[str], seed: int) -> N
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("case", ["emp", "emp_two"])
+@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_deep"])
 def test_each_broken_frame_loses_at_most_itself(case, models):
     layout, model = models(case)
-    for kind in EMP + (TWO if case == "emp_two" else []):
+    for kind in EMP + (TWO if layout.n_links_in > 1 else []):
         for seed in range(12):
             replay(layout, model, ["whole", "whole", kind, "whole", "whole"], seed)
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("case", ["emp", "emp_two"])
+@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_deep"])
 def test_any_sequence_of_broken_frames(case, models):
     layout, model = models(case)
-    kinds = EMP + (TWO if case == "emp_two" else [])
+    kinds = EMP + (TWO if layout.n_links_in > 1 else [])
     rng = np.random.default_rng(5)
     for seed in range(20):
         share = rng.random() * 0.8
@@ -531,12 +533,12 @@ def test_the_input_link_with_the_error_is_named(models):
         rows[traffic.first_word_cycle[1] + 5, layout.column("in", Role.VALID, link)] = 0
         found = decode(layout, model.run(rows))
         assert found.error_links == (link,)
-        assert found.errors == {"valid_gap": int(traffic.first_word_cycle[1]) + 6}
+        assert found.errors == {"valid_gap": int(traffic.first_word_cycle[1]) + 7}
         assert np.array_equal(found.codes, codes)  # the words it needs had arrived
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_gap"])
+@pytest.mark.parametrize("case", ["emp", "emp_two", "emp_deep", "emp_gap"])
 def test_a_link_that_never_marks_its_frames_is_seen(case, models):
     layout, model = models(case)
     codes = random_codes(layout, 4)
@@ -554,7 +556,7 @@ def test_a_link_that_never_marks_its_frames_is_seen(case, models):
         # The rest of one frame is passed over: the word after it is the first that is wrong.
         words = np.flatnonzero(rows[:, layout.column("in", Role.VALID)])
         wrong = words[layout.frame_words - 1]
-        assert found.errors == {error: wrong + 1}
+        assert found.errors == {error: wrong + 1 + (layout.n_links_in > 1)}
         assert found.error_links == tuple(range(layout.n_links_in))
         assert len(found.codes) == (4 if error == "last_missing" else 0)
 
@@ -593,7 +595,7 @@ def test_the_link_out_of_step_is_named(role, link, named, models):
     else:
         rows[frame, layout.column("in", role, link)] = 0
     found = decode(layout, model.run(rows))
-    assert found.errors == {"links_out_of_step": frame.start + 1}
+    assert found.errors == {"links_out_of_step": frame.start + 2}
     assert found.error_links == named
     assert np.array_equal(found.codes, np.delete(codes, 2, axis=0))
 
