@@ -22,6 +22,7 @@ from l1ml.validate.verdict import Verdict
 sys.path.insert(0, str(Path(__file__).parent))
 from small_project import Small  # puts tests/unit on the path
 from streamed_networks import NETWORKS
+from unread_networks import joined
 
 pytestmark = pytest.mark.sim
 
@@ -33,6 +34,7 @@ LINKS: dict[str, tuple[str, dict[str, Any]]] = {
     "axis": ("axis", {"links": {"word_bits": 16}}),
     "parallel": ("parallel", {}),
     "axis_lstm": ("axis", LSTM),
+    "emp_unread": ("emp", {"net": joined(), "hardware": "streamed", "plan": {"lanes": 1}}),
     "emp_streamed": ("emp", {"net": NETWORKS["deep sets"][0], "hardware": "streamed", "tmux": 2}),
 }
 ALWAYS = {

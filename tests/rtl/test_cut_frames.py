@@ -16,12 +16,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from small_project import Small
-from streamed_maker import Maker
+from unread_networks import joined, padded
 
-from l1ml.graph import model
-from l1ml.graph.layers import shape as layers
 from l1ml.links.spacing import TOO_SOON
 from l1ml.links.spec import Role
 from l1ml.links.words import decode, encode
@@ -32,38 +29,9 @@ pytestmark = pytest.mark.sim
 EVENTS, CUT = 8, 3
 
 
-def _crop(m: Maker, name: str, first: tuple[int, int], end: tuple[int, int]) -> str:
-    m.add(layers.slice_(name, "x", (10, 6, 1), (*first, None), (*end, None), (None,) * 3))
-    return m.last
-
-
-def _joined() -> model.Model:
-    """One branch has all of its part early and makes more of it, the other reads the last rows."""
-    m = Maker(10, 6, 1, seed=3)
-    _crop(m, "top", (0, 0), (4, 3))
-    m.add(layers.upsample("up", m.last, (4, 3, 1), (2, 2)))
-    early = m.last
-    m.add(model.Merge("add", (early, _crop(m, "rest", (2, 0), (10, 6))), "add"))
-    m.act()
-    m.add(model.GlobalPool("global", (m.last,), "sum"))
-    m.dense(1, 2)
-    return m.done()
-
-
-def _padded() -> model.Model:
-    """The window behind the crop has flush clocks left when the crop is through."""
-    m = Maker(10, 6, 1, seed=3)
-    _crop(m, "top", (0, 0), (6, 4))
-    m.conv((3, 3), 1, 2, pad=1)
-    m.act()
-    m.add(model.GlobalPool("global", (m.last,), "sum"))
-    m.dense(2, 2)
-    return m.done()
-
-
 @pytest.mark.parametrize(
     ("make", "interface", "committed", "needed"),
-    [(_joined, "axis", 20, 59), (_padded, "axis", 33, 33), (_joined, "emp", 20, 59)],
+    [(joined, "axis", 20, 59), (padded, "axis", 33, 33), (joined, "emp", 20, 59)],
 )
 def test_cut_after_any_word(
     make: Callable[[], model.Model], interface: str, committed: int, needed: int, tmp_path: Path

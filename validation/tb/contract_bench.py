@@ -32,7 +32,7 @@ LATENCY = int(MANIFEST["latency"]["cycles"])
 LAST = int(MANIFEST["latency"]["last_cycles"])
 INTERVAL = int(MANIFEST["interval"]["cycles"])
 CORE = int(MANIFEST["interval"]["core_cycles"])
-GRID = int(MANIFEST["interval"].get("grid_cycles", 1))
+GRID = LAYOUT.grid_cycles
 CLEAR = LAYOUT.clear_cycles
 WORDS, MIDDLE = LAYOUT.frame_words, LAYOUT.frame_words // 2
 TEST = {"timeout_time": 10, "timeout_unit": "ms"}
@@ -257,8 +257,8 @@ def _broken(traffic: Traffic, change: Callable[[list[Row]], list[Row]]) -> None:
 
 def _short_frame(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows[: len(rows) // 2])
-    if GRID > 1:  # the frame that cuts it short starts off the grid
-        _refused(traffic)
+    if GRID > 1 or (CLEAR and WORDS // 2 > LAYOUT.committed_word):
+        _refused(traffic)  # the frame that cuts it short starts off the grid, or too soon after what lives on
 
 
 def _valid_gap(traffic: Traffic) -> None:
