@@ -216,7 +216,13 @@ def _contract(project: Project, codes: np.ndarray) -> Verdict:
 
 
 def gate(project: Project, budget: Path, junit: Path | None) -> Verdict:
-    """Judge the project and its last replay against a budget file."""
+    """Judge the project and its last replay against a budget file.
+
+    Raises:
+        DataError: the folder of ``junit`` is not there.
+    """
+    if junit is not None:
+        _need_folder(junit)
     file = _reports(project) / VERDICT
     verdict = read_verdict(file) if file.exists() else None
     judged = budgets.gate(project.manifest, verdict, budgets.read_budget(budget), _synthesized(project))
@@ -245,6 +251,8 @@ def show_plan(project: Project, *, front: bool = False, json: Path | None = None
     Raises:
         ConfigError: the block is not streamed.
     """
+    if json is not None:
+        _need_folder(json)
     manifest = project.manifest
     if "plan" not in manifest:
         raise ConfigError(
@@ -350,6 +358,16 @@ def _builds(project: Project, name: str) -> Path:
     folder = project.root / "build" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _need_folder(file: Path) -> None:
+    """Refuse an output that the user named in a folder that is not there, before any work is done."""
+    if not file.parent.is_dir():
+        raise DataError(
+            "the folder of the output is not there",
+            where=(str(file),),
+            fix=f"make the folder {file.parent}, or name another file",
+        )
 
 
 def _write_json(file: Path, data: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import l1ml
+from l1ml import actions
 from l1ml.rtl import project as folder
 
 
@@ -278,3 +279,12 @@ def test_what_cannot_be_converted_is_no_configuration(
 ) -> None:
     with pytest.raises(l1ml.L1mlError, match=text):
         l1ml.config_from_model(model, **options)
+
+
+def test_outputs_in_a_folder_that_is_missing_are_refused_by_name(prj: l1ml.Project, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere" / "out.xml"
+    with pytest.raises(l1ml.DataError, match=r"(?s)folder of the output.*nowhere/out\.xml"):
+        prj.gate(tmp_path / "budget.yml", junit=missing)
+    with pytest.raises(l1ml.DataError, match=r"(?s)folder of the output.*nowhere/out\.xml"):
+        actions.show_plan(prj, front=False, json=missing)
+    assert not missing.parent.exists()
