@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_project import Small
 from unread_networks import joined, padded
 
+from l1ml.graph.model import Model
 from l1ml.links.spacing import TOO_SOON
 from l1ml.links.spec import Role
 from l1ml.links.words import decode, encode
@@ -34,7 +35,7 @@ EVENTS, CUT = 8, 3
     [(joined, "axis", 20, 59), (padded, "axis", 33, 33), (joined, "emp", 20, 59)],
 )
 def test_cut_after_any_word(
-    make: Callable[[], model.Model], interface: str, committed: int, needed: int, tmp_path: Path
+    make: Callable[[], Model], interface: str, committed: int, needed: int, tmp_path: Path
 ) -> None:
     made = Small(
         tmp_path / "p", interface, events=EVENTS, net=make(), input_type="fixed<5,2>", clock_mhz=240.47,

@@ -257,7 +257,7 @@ def _broken(traffic: Traffic, change: Callable[[list[Row]], list[Row]]) -> None:
 
 def _short_frame(traffic: Traffic) -> None:
     _broken(traffic, lambda rows: rows[: len(rows) // 2])
-    if GRID > 1 or (CLEAR and WORDS // 2 > LAYOUT.committed_word):
+    if GRID > 1 or (CLEAR and LAYOUT.committed_word < WORDS // 2):
         _refused(traffic)  # the frame that cuts it short starts off the grid, or too soon after what lives on
 
 
