@@ -42,9 +42,7 @@ def guarded(
     guard = replace(layout, committed_word=word)
     if grid > 1:
         text = f"an event did not start a multiple of {grid} clocks after one in flight; it is dropped"
-        clear = max(
-            last_cycles, interval, grid
-        )  # a shared cell rests until its interval is over, though empty
+        clear = max(last_cycles, interval, grid)  # a cell rests until its interval is over, though empty
         return _with_error(replace(guard, grid_cycles=grid, clear_cycles=clear), OFF_GRID, text)
     if interval > word + 1:
         text = f"an event came less than {interval} clocks after the one before; it is dropped"
