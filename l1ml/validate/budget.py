@@ -145,7 +145,7 @@ def gate(
     if budget.mismatches is not None:
         checks += _replay_checks(manifest, verdict, budget.mismatches)
     if budget.golden:
-        checks.append(_golden_check(manifest, verdict))
+        checks.append(_golden_check(manifest, verdict, budget.mismatches or 0))
     judged = Verdict(kind="gate", checks=tuple(checks), **subject)
     if verdict is None or verdict.subject.get("digest") != manifest["digest"]:
         return judged
@@ -167,15 +167,18 @@ def _measured(verdict: Verdict) -> dict[str, Any]:
     return {k: v for k, v in verdict.latency.items() if k.startswith("measured_")}
 
 
-def _golden_check(manifest: Mapping[str, Any], verdict: Verdict | None) -> Check:
-    """Return whether the last replay of this RTL had the framework's answers."""
+def _golden_check(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> Check:
+    """Return whether the last replay of this RTL had the framework's answers, and the emulator gave them."""
     ours = verdict is not None and verdict.subject.get("digest") == manifest["digest"]
     comparisons = verdict.comparisons if verdict is not None and ours else ()
-    found = [int(c["events"]) for c in comparisons if str(c.get("name")).startswith("emulator")]
+    golden = [c for c in comparisons if str(c.get("name")).startswith("emulator")]
+    found = [int(c["events"]) for c in golden]
+    wrong = sum(int(c["mismatches"]) for c in golden)
     if not any(found):
         words = "no replay of this RTL compared the emulator with the framework: replay events with golden/<output>"
         return Check("golden_compared", False, words, "budget")
-    return Check("golden_compared", True, f"{min(found):,} events were compared with the framework", "budget")
+    words = f"{min(found):,} events were compared with the framework, {wrong:,} values differ"
+    return Check("golden_compared", wrong <= allowed, words, "budget")
 
 
 def _replay_checks(manifest: Mapping[str, Any], verdict: Verdict | None, allowed: int) -> list[Check]:

@@ -245,6 +245,13 @@ def test_a_budget_may_ask_for_the_frameworks_answers(manifest: dict[str, Any]) -
     assert "70 events were compared with the framework" in str(gate(manifest, known, asked))
     for without in (None, seen):
         assert [c.name for c in gate(manifest, without, asked).failed_checks] == ["golden_compared"]
+    wrong = compare("emulator against golden", np.zeros((70, 1), dtype=np.int64), np.ones((70, 1)), FIELDS)
+    lies = replace(seen, comparisons=(*seen.comparisons, wrong.to_dict()))
+    assert [c.name for c in gate(manifest, lies, asked).failed_checks] == ["golden_compared"]
+    assert "70 values differ" in str(gate(manifest, lies, asked))
+    assert gate(
+        manifest, lies, budget(golden="required", mismatches=70)
+    ).passed  # so many are allowed by name
     other = {**manifest, "digest": {"network": "a" * 64, "rtl": "c" * 64}}
     assert not gate(other, known, asked).passed
     with pytest.raises(ConfigError, match="golden must be required, or left out"):
